@@ -1,0 +1,67 @@
+# Trivet. `make` alone lists what there is.
+#
+# Needs python3 (3.11 or newer) with venv, make and a C compiler; everything else is installed into
+# .venv from the pinned versions in requirements/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# The libraries' usage reporting is off unless you set these yourself.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= true
+export BENTOML_DO_NOT_TRACK ?= True
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test test-unit check lint types layers format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make the environment in .venv (the other targets do it by themselves)
+
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trivet needs Python 3.11 or newer; set PYTHON=python3.11")'
+	@echo "Installing the pinned packages into $(VENV) (about 1 GB; a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(INSTALLED) ## Prepare, train, release and serve the flight-delay model; stays up until Ctrl-C
+	@python bentos/flight_delay/run.py
+
+demo: $(INSTALLED) ## The same journey without staying: releases change while requests run
+	@python bentos/flight_delay/demo.py
+
+test: $(INSTALLED) ## Run all tests
+	@pytest --cov --cov-report=term:skip-covered
+
+test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
+	@pytest tests/unit
+
+check: lint types layers test ## Everything that must hold before a commit lands
+
+lint: $(INSTALLED) ## Check style and formatting
+	@ruff check .
+	@ruff format --check .
+
+types: $(INSTALLED) ## Check types
+	@mypy
+
+layers: $(INSTALLED) ## Check that imports run downward only
+	@lint-imports --no-logo
+
+format: $(INSTALLED) ## Format, and mend what can be mended
+	@ruff check --fix .
+	@ruff format .
+
+lock: $(INSTALLED) ## Resolve pyproject.toml anew into the pinned versions (needs uv)
+	@uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	  --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/dev.txt
+
+clean: ## Remove what was generated: data, registry, models; the environment stays
+	rm -rf data .trivet mlflow.db mlflow.db-* mlruns reports .coverage .coverage.* \
+	  .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

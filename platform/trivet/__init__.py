@@ -1,0 +1,1 @@
+"""MLflow decides which version answers, Feast brings its features, BentoML serves it."""

@@ -1,0 +1,41 @@
+"""The `trivet` command: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from trivet.cli import features, releases, services
+from trivet.cli.output import show_error
+from trivet.errors import TrivetError
+from trivet.settings import silence_telemetry
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trivet")
+def trivet() -> None:
+    """MLflow decides which version answers, Feast brings its features, BentoML serves it.
+
+    Exit codes: 0 done, 1 refused by a check, 2 wrong usage, 3 something needed is down.
+    """
+
+
+for command in (*releases.COMMANDS, *features.COMMANDS, *services.COMMANDS):
+    trivet.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; the only place that maps errors to exit codes."""
+    silence_telemetry()
+    try:
+        trivet.main(prog_name="trivet", standalone_mode=False)
+    except TrivetError as err:
+        show_error(err)
+        sys.exit(err.exit_code)
+    except click.ClickException as err:
+        err.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,63 @@
+"""How results and errors look on a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from trivet.errors import ContractMismatch, TrivetError
+
+out = Console()
+err = Console(stderr=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Give a command `--json`: the result as JSON on standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
+        function
+    )
+
+
+def print_json(result: object) -> None:
+    """Print a result as JSON; times as ISO 8601."""
+    click.echo(json.dumps(result, indent=2, default=_plain))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Lay out rows under a title."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show_error(error: TrivetError) -> None:
+    """Say what is wrong and what to do; a contract's differences column by column."""
+    err.print(f"[bold red]{error.title}:[/] {error.sentence}", highlight=False, soft_wrap=True)
+    if isinstance(error, ContractMismatch):
+        rows = [(d.column, d.aspect, d.contract, d.feast) for d in error.differences]
+        err.print(table("", ("column", "what", "contract", "Feast now"), rows))
+    if error.hint:
+        err.print(error.hint, style="dim", highlight=False, soft_wrap=True)
+
+
+def local_time(moment: datetime) -> str:
+    """Return a moment in this machine's time zone, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

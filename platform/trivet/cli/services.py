@@ -1,0 +1,138 @@
+"""`trivet train`, `predict`, `report`: the commands around a bento and its running service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import httpx
+import orjson
+
+from trivet.cli.output import err, json_option, out, print_json, table
+from trivet.clock import system_clock
+from trivet.contract import Contract, parse_contract
+from trivet.errors import BadSetting, NoChampion, ServiceUnreachable
+from trivet.example import example_request
+from trivet.live import CONTRACT, Shelf
+from trivet.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from trivet.observe.report import Estimate, Report
+
+_url_option = click.option("--url", help="The service's address; default: TRIVET_SERVICE_URL.")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("bento")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(bento: str, arguments: tuple[str, ...]) -> None:
+    """Run bentos/BENTO/train.py, which registers what it trains; ARGUMENTS are passed on."""
+    script = load_settings().root / "bentos" / bento / "train.py"
+    if not script.exists():
+        raise BadSetting(f"There is no {script.relative_to(script.parents[2])}.")
+    command = [sys.executable, str(script), *arguments]
+    sys.exit(subprocess.call(command, cwd=script.parent))  # noqa: S603 - the project's own script
+
+
+@click.command()
+@click.argument("model")
+@click.argument("instances", required=False, type=click.File("rb"))
+@click.option("--example", is_flag=True, help="Print a request body instead of sending one.")
+@_url_option
+def predict(model: str, instances: Any, example: bool, url: str | None) -> None:
+    """Send INSTANCES (a file, or - for standard input) to the service of MODEL, and print the answer.
+
+    Without INSTANCES, a golden row of the live version is asked as of now.
+    """
+    settings = load_settings()
+    address = url or settings.service_url
+    if instances is not None and not example:
+        _send(address, instances.read())
+        return
+    body = example_request(_live_contract(settings, model, url), system_clock())
+    if example:
+        print_json(body)
+    else:
+        _send(address, orjson.dumps(body))
+
+
+@click.command()
+@click.argument("model")
+@click.option("--out", "folder", type=click.Path(path_type=Path), help="Default: reports/MODEL.")
+@_url_option
+@json_option
+def report(model: str, folder: Path | None, url: str | None, as_json: bool) -> None:
+    """Draw what MODEL's running service spends on each step, and its distribution of latency."""
+    from trivet.observe.report import write_report
+
+    settings = load_settings()
+    target = folder or settings.root / "reports" / model
+    metrics = _get(f"{url or settings.service_url}/metrics").text
+    made = write_report(metrics, model, target, system_clock())
+    if as_json:
+        print_json(asdict(made))
+        return
+    title = f"{model}: {made.total.count:,} answered requests"
+    out.print(table(title, ("step", "average ms", "p50 ms", "p99 ms"), _timing_rows(made)))
+    err.print("Averages are exact; a quantile lies in the bucket beside it.", style="dim")
+    click.echo(made.picture)
+
+
+def _timing_rows(made: Report) -> Iterator[tuple[str, ...]]:
+    for step in (*made.steps, made.total):
+        yield step.name, f"{step.average_ms:.3f}", _quantile(step.p50), _quantile(step.p99)
+    yield "of it in no step", f"{made.waiting_average_ms:.3f}", "", ""
+
+
+def _quantile(found: Estimate) -> str:
+    if found.bucket_to_ms is None:
+        return f"over {found.bucket_from_ms:g}"
+    return f"{found.ms:.3f} ({found.bucket_from_ms:g} to {found.bucket_to_ms:g})"
+
+
+def _live_contract(settings: Settings, model: str, url: str | None) -> Contract:
+    """Return the live contract: this host's own copy, or the named service's."""
+    if url is None:
+        shelf = Shelf(settings.home, model)
+        live = shelf.read_live()
+        if live is None:
+            raise NoChampion(model)
+        digest = next(entry.digest for entry in live.versions if entry.version == live.champion)
+        return parse_contract((shelf.path(digest) / CONTRACT).read_bytes())
+    return parse_contract(_get(f"{url}/contract").content)
+
+
+def _get(url: str) -> httpx.Response:
+    try:
+        return httpx.get(url, timeout=30).raise_for_status()
+    except httpx.HTTPError as cause:
+        raise ServiceUnreachable(url) from cause
+
+
+def _send(address: str, body: bytes) -> None:
+    try:
+        answer = httpx.post(
+            f"{address}/predict",
+            content=body,
+            headers={"Content-Type": "application/json"},
+            timeout=30,
+        )
+    except httpx.HTTPError as cause:
+        raise ServiceUnreachable(address) from cause
+    if answer.headers.get("content-type", "").startswith("application/"):
+        print_json(answer.json())
+    else:
+        click.echo(answer.text)
+    if answer.is_error:
+        err.print(f"HTTP {answer.status_code}", style="red")
+        sys.exit(3 if answer.is_server_error else 1)
+    if timing := answer.headers.get("server-timing"):
+        err.print(timing, style="dim", highlight=False)
+
+
+COMMANDS = (train, predict, report)

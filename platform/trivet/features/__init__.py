@@ -1,0 +1,1 @@
+"""Features from Feast, for training and online: the only package that imports feast."""

@@ -1,0 +1,159 @@
+"""Read the online store for a contract, and enforce each view's time to live.
+
+Feast returns an expired value online as PRESENT. Here the rule of the offline store holds online too:
+a value is absent when it is older than its view's TTL at the moment of the request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from feast import FeatureStore, FeatureView
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from trivet.contract import Contract, DType, View
+from trivet.errors import FeaturesUnavailable
+from trivet.features.values import AbsentValue, Features, Why
+
+_Stored = tuple[datetime | None, dict[str, Value] | None]
+"""One entity's row as an online store returns it: its event timestamp, and values by feature."""
+
+
+class OnlineReader:
+    """Reads a contract's feature columns: one batched read a feature view."""
+
+    def __init__(self, store: FeatureStore, contract: Contract) -> None:
+        """Resolve views and names once, so that a read does only what depends on its keys.
+
+        Raises:
+            FeaturesUnavailable: the registry lacks a view or does not answer.
+        """
+        self._views = [_BoundView(store, contract, view) for view in contract.views]
+
+    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
+        """Read the features of n rows.
+
+        Args:
+            keys: n values for every join key.
+            at: the moment against which values expire.
+
+        Raises:
+            FeaturesUnavailable: the store failed; nothing is known about any row.
+        """
+        reads = [view.read(keys, at) for view in self._views]
+        return Features(
+            values={name: column for read in reads for name, column in read.values.items()},
+            absent=tuple(value for read in reads for value in read.absent),
+        )
+
+
+class _BoundView:
+    """One feature view of a contract, with everything about it that no request changes."""
+
+    def __init__(self, store: FeatureStore, contract: Contract, view: View) -> None:
+        self._store = store
+        self._view = view
+        self._columns = contract.columns_of(view.name)
+        self._names = [column.feature for column in self._columns]
+        self._ttl = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
+        dtypes = {key.name: key.dtype for key in contract.join_keys}
+        self._keys = [(name, _FIELD[dtypes[name]]) for name in view.join_keys]
+        self._feast_view = _feast_view(store, view.name)
+
+    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
+        """Read this view's columns for n rows; rows of one entity share one read of it."""
+        rows = list(zip(*(keys[name] for name, _ in self._keys), strict=True))
+        entities = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+        found = self._fetch(list(entities))
+        values: dict[str, list[Any]] = {column.name: [] for column in self._columns}
+        absent: list[AbsentValue] = []
+        for number, row in enumerate(rows):
+            moment, stored = found[entities[row]]
+            age = _age(moment, at)
+            for column in self._columns:
+                value = None if age is None or stored is None else stored.get(column.feature)
+                plain, why = self._judge(value, age)
+                values[column.name].append(plain)
+                if why is not None:
+                    seconds = None if age is None else age.total_seconds()
+                    absent.append(
+                        AbsentValue(row=number, column=column, why=why, age_seconds=seconds)
+                    )
+        return Features(values=values, absent=tuple(absent))
+
+    def _fetch(self, entities: list[tuple[Any, ...]]) -> Sequence[_Stored]:
+        try:
+            found: Sequence[_Stored] = self._store.provider.online_store.online_read(
+                self._store.config,
+                self._feast_view,
+                [self._entity_key(entity) for entity in entities],
+                # A copy: the Redis store changes the list that it is given.
+                list(self._names),
+            )
+        except Exception as err:
+            raise FeaturesUnavailable(
+                f"The online store failed for {self._view.name}: {type(err).__name__}: {err}",
+                hint="trivet materialize fills it; feature_store.yaml says where it is.",
+            ) from err
+        return found
+
+    def _entity_key(self, entity: tuple[Any, ...]) -> EntityKey:
+        return EntityKey(
+            join_keys=[name for name, _ in self._keys],
+            entity_values=[
+                Value(**{field: value})
+                for (_, field), value in zip(self._keys, entity, strict=True)
+            ],
+        )
+
+    def _judge(self, value: Value | None, age: timedelta | None) -> tuple[Any, Why | None]:
+        """Return a value, or None and why it is absent."""
+        if age is None:
+            return None, "missing"
+        if self._ttl is not None and age > self._ttl:
+            return None, "expired"
+        plain = _decode(value)
+        return plain, "null" if plain is None else None
+
+
+def _feast_view(store: FeatureStore, name: str) -> FeatureView:
+    try:
+        return store.get_feature_view(name)
+    except Exception as err:
+        raise FeaturesUnavailable(
+            f"Feast project {store.project} has no feature view {name}.",
+            hint="feast apply in the feature repository brings it.",
+        ) from err
+
+
+def _age(moment: datetime | None, at: datetime) -> timedelta | None:
+    """Age of a stored row; None where there is no row (Redis says so by the epoch)."""
+    if moment is None:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None if aware.timestamp() == 0 else at - aware
+
+
+def _decode(value: Value | None) -> Any:
+    """Return a stored value as Python has it; None for a null."""
+    kind = None if value is None else value.WhichOneof("val")
+    if kind is None or kind == "null_val":
+        return None
+    plain = getattr(value, kind)
+    if kind == "unix_timestamp_val":
+        return datetime.fromtimestamp(plain, UTC)
+    # A stored NaN is what pandas made of a null on its way into the store.
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+
+_FIELD: Mapping[DType, str] = {
+    "string": "string_val",
+    "int64": "int64_val",
+    "float64": "double_val",
+    "bool": "bool_val",
+    "timestamp": "unix_timestamp_val",
+}

@@ -1,0 +1,37 @@
+"""The follower's process: `python -m trivet.follow MODEL`, started by a service.
+
+It keeps this host's live state at what the registry's ledger says, and ends when its standard input
+does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from functools import partial
+
+from trivet.gates import release_gates
+from trivet.registry.follower import Follower
+from trivet.settings import load_settings
+
+
+def main() -> None:
+    """Follow one model's releases until the service that started this process is gone."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s [follower] %(message)s")
+    logging.getLogger("trivet").setLevel(logging.INFO)
+    settings = load_settings()
+    stop = threading.Event()
+    threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
+    Follower(settings, sys.argv[1], gates_factory=partial(release_gates, settings)).run(stop)
+
+
+def _wait_for_end_of_input(stop: threading.Event) -> None:
+    while os.read(0, 1024):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a host serves: local copies of versions, and the live state that names them.
+
+    <home>/models/<model>/versions/<digest>/   one folder a version, complete or not there
+    <home>/models/<model>/live.json            which of them answer, replaced as a whole
+
+The follower writes, workers read. Neither side needs MLflow to read, so a service starts and goes on
+while MLflow is down.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+CONTRACT = "trivet/contract.json"
+"""The contract's path below a version's folder."""
+
+
+class LoadedVersion(BaseModel):
+    """One version that workers hold ready."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    digest: str
+    aliases: tuple[str, ...] = ()
+
+
+class Live(BaseModel):
+    """The live state of one model on one host."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    champion: int
+    versions: tuple[LoadedVersion, ...]
+    release: str
+    """Run id of the ledger's release that made the champion live."""
+    since: datetime
+    """When this host first had this state."""
+    refused: str | None = None
+    """What the registry asks for and why it is not followed; None when they agree."""
+
+
+class Shelf:
+    """The folder of one model on this host."""
+
+    def __init__(self, home: Path, model: str) -> None:
+        """`home`: the setting of that name, absolute."""
+        self.model = model
+        self.folder = home / "models" / model
+        self.versions = self.folder / "versions"
+        self.live_file = self.folder / "live.json"
+        self.lock_file = self.folder / "follower.lock"
+
+    def path(self, digest: str) -> Path:
+        """Return the folder of the version with this contract digest, whether or not it exists."""
+        return self.versions / digest
+
+    def read_live(self) -> Live | None:
+        """Return the live state, or None before the first release."""
+        try:
+            document = self.live_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        return Live.model_validate_json(document)
+
+    def write_live(self, live: Live) -> None:
+        """Replace the live state; a reader sees the old or the new one, never a part."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.live_file.with_name(f".live.{os.getpid()}.json")
+        with partial.open("w") as out:
+            out.write(live.model_dump_json(indent=2) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(self.live_file)

@@ -1,0 +1,215 @@
+"""Write a release to the ledger, so that of many at once exactly one wins and none is half done.
+
+    run started -> claim: its predecessor's `successor` -> alias moved -> run finished
+
+Whoever dies after the claim leaves an entry that is not finished. The next command finishes it;
+doing so twice, or while its owner still lives, changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from trivet.errors import ReleaseConflict, ReleaseRefused, TrivetError, UnknownModel
+from trivet.registry.client import ensure_experiment, find_experiment, translated
+from trivet.registry.ledger import (
+    GENESIS_TAG,
+    SUCCESSOR,
+    Action,
+    Release,
+    experiment_name,
+    read_genesis,
+    read_release,
+)
+from trivet.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+"""The alias that says which version answers."""
+
+_OPENINGS = "trivet/releases"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A release as it is to be written."""
+
+    model: str
+    action: Action
+    from_version: int | None
+    to_version: int
+    steps: int
+    who: str
+    reason: str
+    at: datetime
+    report: Mapping[str, object]
+    """What each gate said, as JSON; becomes the run's `gates.json`."""
+
+
+def open_ledger(client: MlflowClient, settings: Settings, model: str, at: datetime) -> Release:
+    """Return the ledger's first entry, made where there is none.
+
+    The entry is written first, and the experiment is made with a tag that names it, in one step and
+    under a name that only one can have: a ledger is never without its first entry.
+
+    Raises:
+        ReleaseRefused: an experiment of that name is not a ledger.
+        UnknownModel: the ledger was deleted.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    if (found := find_experiment(client, experiment_name(model))) is not None:
+        return read_release(client, read_genesis(client, found, model))
+    home = ensure_experiment(client, settings, _OPENINGS)
+    with translated(client):
+        began = int(at.timestamp() * 1000)
+        run = client.create_run(home, began, tags=_author(""), run_name=f"open {model}")
+        mine = str(run.info.run_id)
+        _log_params(client, mine, {"action": "open", "sequence": "0"})
+        client.set_terminated(mine)
+    experiment = ensure_experiment(client, settings, experiment_name(model), {GENESIS_TAG: mine})
+    genesis = read_genesis(client, experiment, model)
+    if genesis != mine:
+        with translated(client):
+            client.delete_run(mine)
+    return read_release(client, genesis)
+
+
+def write(client: MlflowClient, settings: Settings, entry: Entry, after: Release) -> Release:
+    """Write an entry behind `after`, move the alias, and return the finished entry.
+
+    Raises:
+        ReleaseConflict: somebody else's release came behind `after` first.
+        RegistryUnavailable: MLflow does not answer; the next command finishes what was claimed.
+    """
+    _refuse_late(client, entry.model, read_release(client, after.run_id))
+    run_id = _start(client, settings, entry, after)
+    winner = _claim(client, after, run_id)
+    if winner != run_id:
+        _lose(client, run_id, winner)
+        _refuse_late(client, entry.model, read_release(client, after.run_id))
+    return finish(client, entry.model, read_release(client, run_id))
+
+
+def finish(client: MlflowClient, model: str, release: Release) -> Release:
+    """Carry out what a claimed entry says, and mark it as finished. May be repeated at will.
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+    """
+    try:
+        _settle_alias(client, model, release)
+    except UnknownModel as err:
+        # Without this, a version deleted in the wrong moment would block the ledger for ever.
+        _log.warning("The alias of %s was not moved: %s", model, err)
+    with translated(client):
+        client.set_terminated(release.run_id)
+    return read_release(client, release.run_id)
+
+
+def _settle_alias(client: MlflowClient, model: str, release: Release) -> None:
+    # MLflow has no compare-and-set for an alias. Each writer reads the ledger again *after* its
+    # write, and writes anew if an entry came in between: so the last write of all says what the
+    # ledger says.
+    head: Release | None = _newest(client, release)
+    while head is not None:
+        with translated(client, f"{model} has no version {head.to_version} any more."):
+            client.set_registered_model_alias(model, CHAMPION, str(head.to_version))
+        newest = _newest(client, head)
+        head = None if newest.run_id == head.run_id else newest
+
+
+def _newest(client: MlflowClient, release: Release) -> Release:
+    release = read_release(client, release.run_id)
+    while release.successor is not None:
+        release = read_release(client, release.successor)
+    return release
+
+
+def _start(client: MlflowClient, settings: Settings, entry: Entry, after: Release) -> str:
+    experiment = ensure_experiment(client, settings, experiment_name(entry.model))
+    with translated(client):
+        run = client.create_run(
+            experiment,
+            int(entry.at.timestamp() * 1000),
+            tags=_author(entry.who),
+            run_name=f"{entry.action} {entry.to_version}",
+        )
+    run_id = str(run.info.run_id)
+    try:
+        with translated(client):
+            _log_params(client, run_id, _params(entry, after))
+            client.log_dict(run_id, dict(entry.report), "gates.json")
+    except Exception:
+        with suppress(TrivetError), translated(client):
+            client.set_terminated(run_id, "FAILED")
+        raise
+    return run_id
+
+
+def _params(entry: Entry, after: Release) -> dict[str, str]:
+    params = {
+        "action": entry.action,
+        "to_version": str(entry.to_version),
+        "previous": after.run_id,
+        "sequence": str(after.sequence + 1),
+        "steps": str(entry.steps),
+    }
+    if entry.from_version is not None:
+        params["from_version"] = str(entry.from_version)
+    if entry.reason:
+        params["reason"] = entry.reason
+    return params
+
+
+def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+
+
+def _author(who: str) -> dict[str, str]:
+    return {"trivet.who": who, "trivet.host": socket.gethostname()}
+
+
+def _claim(client: MlflowClient, after: Release, run_id: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    with translated(client):
+        try:
+            client.log_param(after.run_id, SUCCESSOR, run_id)
+        except MlflowException as err:
+            # Lost, or won and the answer was lost: the parameter itself knows.
+            winner = read_release(client, after.run_id).successor
+            if winner is None:
+                raise ReleaseRefused(
+                    f"The ledger's run {after.run_id} takes no successor: {err.message}",
+                    hint=f"If deleted, restore it: mlflow runs restore --run-id {after.run_id}.",
+                ) from err
+            return winner
+    return run_id
+
+
+def _lose(client: MlflowClient, run_id: str, winner: str) -> None:
+    with translated(client):
+        client.set_tag(run_id, "trivet.lost_to", winner)
+        client.set_terminated(run_id, "KILLED")
+
+
+def _refuse_late(client: MlflowClient, model: str, after: Release) -> None:
+    if after.successor is None:
+        return
+    winner = read_release(client, after.successor)
+    raise ReleaseConflict(
+        f"{winner.who or 'Somebody'} released version {winner.to_version} of {model} first "
+        f"({winner.action}, {winner.at:%Y-%m-%d %H:%M:%S} UTC).",
+        hint=f"Nothing was changed. Look at it (trivet history {model}), then decide anew.",
+    )

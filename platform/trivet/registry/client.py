@@ -1,0 +1,151 @@
+"""The way to MLflow: a client for a project's registry, and its failures as Trivet's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeAlias
+
+from trivet.errors import RegistryUnavailable, TrivetError, UnknownModel
+from trivet.settings import Settings, silence_telemetry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+Client: TypeAlias = "MlflowClient"
+"""For the layers above, which pass a client on and never import mlflow."""
+
+_QUIET = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # at once; MLflow's 7 take minutes
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for results
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_URI = "MLFLOW_TRACKING_URI"
+_WRONG_NAME = ("INVALID_PARAMETER_VALUE", "NOT_FOUND", "RESOURCE_DOES_NOT_EXIST")
+EXISTS = ("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS")
+"""Error codes of MLflow for a name that is taken."""
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """Return a client for the project's registry and make it MLflow's default as well.
+
+    MLflow's own variables win where the user set them; the registry is where the tracking URI is,
+    unless MLFLOW_REGISTRY_URI says otherwise.
+
+    Raises:
+        RegistryUnavailable: the tracking URI leads nowhere.
+    """
+    silence_telemetry()
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    # It prints database errors as tracebacks, at each poll of an outage; they are raised as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    uri = settings.tracking_uri
+    chosen = os.environ.get(_URI)
+    with _named(uri):
+        mlflow.set_tracking_uri(uri)
+        if chosen is None:
+            # MLflow exports what it was given; the next settings would take it for the user's.
+            os.environ.pop(_URI, None)
+        return mlflow.MlflowClient()
+
+
+@contextmanager
+def translated(client: MlflowClient, missing: str | None = None) -> Iterator[None]:
+    """Turn failures of MLflow inside the block into Trivet's; Trivet's own pass through.
+
+    Args:
+        client: whose tracking URI an error names.
+        missing: the sentence for something that the registry does not have; default: MLflow's own.
+
+    Raises:
+        RegistryUnavailable: MLflow, or the database below it, did not answer.
+        UnknownModel: it answered that there is no such thing.
+    """
+    with _named(client.tracking_uri, missing):
+        yield
+
+
+def ensure_experiment(
+    client: MlflowClient, settings: Settings, name: str, tags: Mapping[str, str] | None = None
+) -> str:
+    """Return the id of the experiment of this name, made with `tags` where there is none.
+
+    Whoever else makes it at the same moment wins; their tags then stand.
+
+    Raises:
+        UnknownModel: it was deleted; the sentence says how to restore it.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    with translated(client):
+        if (found := find_experiment(client, name)) is not None:
+            return found
+        try:
+            location = _location(client, settings, name)
+            return str(client.create_experiment(name, location, dict(tags or {})))
+        except _mlflow_exception() as err:
+            if err.error_code not in EXISTS or (found := find_experiment(client, name)) is None:
+                raise
+            return found
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """Return the id of the experiment of this name, or None.
+
+    Raises:
+        UnknownModel: it was deleted; the sentence says how to restore it.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    with translated(client):
+        experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
+    number = str(experiment.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        raise UnknownModel(
+            f"MLflow's experiment {name} was deleted.",
+            hint=f"Restore it: mlflow experiments restore -x {number}.",
+        )
+    return number
+
+
+def _location(client: MlflowClient, settings: Settings, name: str) -> str | None:
+    # Without one, an SQLite registry puts artifacts below the working directory of whoever came
+    # first; a server decides for itself.
+    local = client.tracking_uri.startswith("sqlite:")
+    return f"{settings.artifact_root}/{name}" if local else None
+
+
+@contextmanager
+def _named(uri: str, missing: str | None = None) -> Iterator[None]:
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    mlflow_exception = _mlflow_exception()
+    try:
+        yield
+    except TrivetError:
+        raise
+    except mlflow_exception as err:
+        if err.error_code in _WRONG_NAME:
+            raise UnknownModel(missing or str(err.message)) from err
+        raise RegistryUnavailable(uri, err) from err
+    except (RequestException, SQLAlchemyError, ConnectionError) as err:
+        if getattr(getattr(err, "response", None), "status_code", None) == HTTPStatus.NOT_FOUND:
+            raise UnknownModel(missing or str(err)) from err
+        raise RegistryUnavailable(uri, err) from err
+
+
+def _mlflow_exception() -> type[MlflowException]:
+    from mlflow.exceptions import MlflowException
+
+    raised: type[MlflowException] = MlflowException
+    return raised

@@ -1,0 +1,204 @@
+"""Make this host serve what the ledger says: the one process a host and model that asks MLflow.
+
+It polls the aliases, brings the versions they mean to the shelf, verified, and only then names them
+in the live state. Whatever goes wrong, the last good state stays and keeps serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from trivet.clock import Clock, system_clock
+from trivet.errors import RegistryUnavailable, ReleaseConflict, TrivetError
+from trivet.live import Shelf
+from trivet.registry import claim, ledger, release, shelve
+from trivet.registry.client import connect
+from trivet.registry.ledger import Release
+from trivet.registry.versions import read_aliases
+from trivet.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LOOK_AGAIN = timedelta(seconds=30)
+"""How often the ledger is read though no alias has changed, and a refused version tried anew."""
+
+_PATIENCE = timedelta(seconds=5)
+"""How long a release may be under way before it counts as interrupted."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What one look at the registry found."""
+
+    aliases: Mapping[str, int]
+    newest: str | None
+    at: datetime
+
+
+class Follower:
+    """Follows one model's releases on one host."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: str,
+        client_factory: Callable[[Settings], MlflowClient] = connect,
+        gates_factory: Callable[[], release.Gates] = dict,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Nothing is opened or read before the first step.
+
+        Args:
+            settings: of the project.
+            model: the registered model's name.
+            client_factory: called at the first step, and again until it has succeeded once.
+            gates_factory: called for each alias that was moved by hand.
+            clock: of the live state, and of waiting times.
+        """
+        self._settings = settings
+        self._model = model
+        self._client_factory = client_factory
+        self._gates_factory = gates_factory
+        self._clock = clock
+        self._shelf = Shelf(settings.home, model)
+        self._client: MlflowClient | None = None
+        self._settled: _Seen | None = None
+        self._unsettled: _Seen | None = None
+        self._complaint: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until `stop` is set; wait first until no other follower of this host holds the lock.
+
+        Never raises: what a step raises is logged, once for as long as it stays the same.
+        """
+        self._shelf.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._shelf.lock_file)
+        while not stop.is_set():
+            try:
+                with lock.acquire(timeout=self._settings.poll_seconds):
+                    self._poll(stop)
+            except Timeout:
+                continue
+
+    def step(self) -> None:
+        """Look at the registry once, and make the live state say what it says.
+
+        Raises:
+            TrivetError: MLflow does not answer, or the model is unknown; nothing was changed.
+        """
+        if self._client is None:
+            self._client = self._client_factory(self._settings)
+        aliases = read_aliases(self._client, self._model)
+        if self._is_settled(aliases):
+            return
+        chain = ledger.read_chain(self._client, self._model)
+        newest = chain[-1].run_id if chain else None
+        seen = _Seen(aliases=aliases, newest=newest, at=self._clock())
+        if self._act(self._client, chain, seen):
+            self._settled, self._unsettled = seen, None
+
+    def _poll(self, stop: threading.Event) -> None:
+        self._settled = self._unsettled = None
+        while True:
+            try:
+                self.step()
+                self._complain(None)
+            except TrivetError as err:
+                self._complain(str(err))
+            except Exception as err:  # noqa: BLE001 - must outlive anything
+                self._complain(f"{type(err).__name__}: {err}", err)
+            if stop.wait(self._settings.poll_seconds):
+                return
+
+    def _is_settled(self, aliases: Mapping[str, int]) -> bool:
+        settled = self._settled
+        return (
+            settled is not None
+            and settled.aliases == aliases
+            and self._clock() - settled.at < _LOOK_AGAIN
+        )
+
+    def _act(self, client: MlflowClient, chain: Sequence[Release], seen: _Seen) -> bool:
+        """Return whether nothing is left to do until something changes."""
+        newest = ledger.last(chain)
+        alias = seen.aliases.get(claim.CHAMPION)
+        if newest is not None and not newest.finished:
+            return self._await(client, newest, seen)
+        if newest is not None and newest.to_version == alias:
+            return self._follow(client, chain, seen.aliases, None)
+        if alias is None:
+            return newest is None or self._follow(
+                client, chain, seen.aliases, f"The alias {claim.CHAMPION} was removed by hand."
+            )
+        if not self._seen_before(seen):
+            return False
+        return self._accept(client, chain, seen)
+
+    def _await(self, client: MlflowClient, newest: Release, seen: _Seen) -> bool:
+        before = self._unsettled
+        if before is None or before.newest != newest.run_id:
+            self._unsettled = seen
+        elif seen.at - before.at >= _PATIENCE:
+            _log.warning("%s: finishing an interrupted release", self._model)
+            claim.finish(client, self._model, newest)
+        return False
+
+    def _seen_before(self, seen: _Seen) -> bool:
+        # A releasing process that was outrun sets the alias back for a moment. Only what two looks
+        # find alike was moved by hand.
+        before = self._unsettled
+        self._unsettled = seen
+        return (
+            before is not None and before.aliases == seen.aliases and before.newest == seen.newest
+        )
+
+    def _accept(self, client: MlflowClient, chain: Sequence[Release], seen: _Seen) -> bool:
+        version = seen.aliases[claim.CHAMPION]
+        try:
+            gates = self._gates_factory()
+            release.accept(client, self._settings, self._model, gates, self._clock)
+        except (RegistryUnavailable, ReleaseConflict):
+            raise
+        except TrivetError as err:
+            why = f"Version {version}, to which {claim.CHAMPION} was moved by hand: {err}"
+            return self._follow(client, chain, seen.aliases, why)
+        return False
+
+    def _follow(
+        self,
+        client: MlflowClient,
+        chain: Sequence[Release],
+        aliases: Mapping[str, int],
+        refused: str | None,
+    ) -> bool:
+        now = self._clock()
+        try:
+            if ledger.last(chain) is None:
+                shelve.refuse(self._shelf, refused, now)
+            else:
+                wanted = shelve.wanted_of(chain, aliases, refused)
+                shelve.follow(client, self._shelf, wanted, now)
+        except RegistryUnavailable:
+            raise
+        except TrivetError as err:
+            shelve.refuse(self._shelf, f"The newest release cannot be served: {err}", now)
+        return True
+
+    def _complain(self, what: str | None, err: Exception | None = None) -> None:
+        if what == self._complaint:
+            return
+        self._complaint = what
+        if what is None:
+            _log.info("%s: following the registry again", self._model)
+        else:
+            _log.warning("%s: the live state stays as it is: %s", self._model, what, exc_info=err)

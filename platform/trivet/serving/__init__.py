@@ -1,0 +1,1 @@
+"""The service: BentoML's app with Trivet's routes in front; the only package that imports bentoml."""

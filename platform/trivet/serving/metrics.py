@@ -1,0 +1,83 @@
+"""The service's own metrics, beside BentoML's on `/metrics`, right over any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import bentoml
+
+from trivet.features.values import AbsentValue
+
+SECONDS = (
+    *(0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.0007),
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007),
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+"""Upper bounds of the duration buckets: close together where a target of milliseconds lies."""
+
+
+class Metrics:
+    """Counts and durations of one worker; the exporter adds the workers up."""
+
+    def __init__(self, model: str) -> None:
+        """Register the metrics; once a worker, after BentoML has set its metrics folder."""
+        self._model = model
+        self._requests = bentoml.metrics.Counter(
+            name="trivet_requests_total",
+            documentation="Prediction requests by version that answered and HTTP status.",
+            labelnames=["model", "version", "status"],
+        )
+        self._rows = bentoml.metrics.Counter(
+            name="trivet_predictions_total",
+            documentation="Rows predicted.",
+            labelnames=["model", "version"],
+        )
+        self._absent = bentoml.metrics.Counter(
+            name="trivet_absent_values_total",
+            documentation="Feature values that were missing, expired or null.",
+            labelnames=["model", "column", "why"],
+        )
+        self._steps = bentoml.metrics.Histogram(
+            name="trivet_step_seconds",
+            documentation="Duration of each step of a request.",
+            labelnames=["model", "step"],
+            buckets=SECONDS,
+        )
+        self._total = bentoml.metrics.Histogram(
+            name="trivet_request_seconds",
+            documentation="Duration of answered requests, from the body's last byte to the answer.",
+            labelnames=["model"],
+            buckets=SECONDS,
+        )
+        self._live = bentoml.metrics.Gauge(
+            name="trivet_live_version",
+            documentation="The version that answers as champion.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
+
+    def answered(
+        self,
+        version: int,
+        rows: int,
+        seconds: Mapping[str, float],
+        total: float,
+        absent: Sequence[AbsentValue],
+    ) -> None:
+        """Count one answered request."""
+        self._requests.labels(self._model, str(version), "200").inc()
+        self._rows.labels(self._model, str(version)).inc(rows)
+        for step, duration in seconds.items():
+            self._steps.labels(self._model, step).observe(duration)
+        self._total.labels(self._model).observe(total)
+        for value in absent:
+            self._absent.labels(self._model, value.column.name, value.why).inc()
+
+    def refused(self, version: int | None, status: int) -> None:
+        """Count one request that was answered by a problem."""
+        shown = "none" if version is None else str(version)
+        self._requests.labels(self._model, shown, str(status)).inc()
+
+    def live(self, version: int) -> None:
+        """Say which version is champion in this worker."""
+        self._live.labels(self._model).set(version)

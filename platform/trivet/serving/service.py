@@ -1,0 +1,119 @@
+"""What a bento's service.py builds on.
+
+    import bentoml
+    from trivet.serving.service import PredictionService, TrivetService
+
+    @bentoml.service(name="flight_delay", service_class=TrivetService)
+    class FlightDelay(PredictionService):
+        model = "flight_delay"
+
+The rest of BentoML's configuration (workers, timeouts, resources) is set in the decorator or by
+BentoML's own variables, as anywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trivet.clock import system_clock
+from trivet.settings import load_settings, silence_telemetry
+
+silence_telemetry()
+
+import bentoml  # noqa: E402 - its telemetry is decided by the environment at import
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = logging.getLogger("trivet.serving")
+
+
+class PredictionService:
+    """The base of a service that answers with the live version of one registered model."""
+
+    model: ClassVar[str]
+    """Name of the registered model."""
+
+    def __init_subclass__(cls) -> None:
+        """Have BentoML start the model's follower, once a deployment, in the parent process.
+
+        BentoML calls deployment hooks without the class, so each class gets one that knows its model.
+        """
+        hook = functools.partial(_start_follower, cls.model)
+        hook.__bentoml_deployment_hook__ = True  # type: ignore[attr-defined]
+        cls.follow_releases = staticmethod(hook)  # type: ignore[attr-defined]
+
+    def __init__(self) -> None:
+        """Load what is live, in each worker; heavy imports happen here, not in the parent."""
+        from trivet.serving.worker import Worker
+
+        self.worker = Worker(self.model, load_settings())
+
+    @bentoml.on_startup
+    def settle_memory(self) -> None:
+        """Take what was loaded out of the garbage collector's sight.
+
+        A full collection of this heap stops a worker for 100 ms and more.
+        """
+        gc.collect()
+        gc.freeze()
+
+    @bentoml.on_shutdown
+    def stop_following(self) -> None:
+        """End the thread that looks for releases."""
+        self.worker.slot.stop()
+
+    @bentoml.api(route="/predict")
+    async def predict(self, instances: list[dict[str, Any]]) -> dict[str, Any]:
+        """Predict each instance: its join keys and request columns, as GET /contract lists them."""
+        answer = await self.worker.dataplane.predict(
+            instances, lambda slot: slot.champion(), uuid.uuid4().hex
+        )
+        return answer.document
+
+    async def __is_ready__(self) -> bool:
+        """Say whether a version is loaded and the feature store answers; BentoML's `/readyz`."""
+        return await self.worker.is_ready()
+
+
+class TrivetService(bentoml.Service[Any]):
+    """BentoML's service with Trivet's routes in front; named as `service_class`."""
+
+    def __attrs_post_init__(self) -> None:
+        """Bind to loopback unless the decorator, the command line or the configuration says more."""
+        self.config.setdefault("http", {}).setdefault("host", "127.0.0.1")
+        super().__attrs_post_init__()
+
+    def __call__(self) -> Any:
+        """Make the instance, and keep it for the routes in front."""
+        self._served = super().__call__()
+        return self._served
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Return BentoML's app behind Trivet's routes."""
+        from trivet.serving.front import Front
+
+        return Front(
+            super().to_asgi(is_main=is_main),
+            lambda: self._served.worker,
+            self._describe,
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        from trivet.serving.openapi import describe_routes
+
+        champion = self._served.worker.slot.loaded.champion
+        contract = None if champion is None else champion.contract
+        about = inspect.getdoc(self.inner) or f"Predictions of {self.inner.model}."
+        return describe_routes(self.openapi_spec.asdict(), about, contract, system_clock())
+
+
+def _start_follower(model: str) -> None:
+    from trivet.serving.following import start_follower
+
+    start_follower(model)

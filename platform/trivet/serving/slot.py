@@ -1,0 +1,155 @@
+"""The model slot of a worker: the versions that answer now, and how they are swapped.
+
+A thread looks at the host's live state. When it changes, new versions are loaded and warmed beside
+the old ones; then one assignment swaps them. A request keeps the version that it began with, so an old
+one is gone when its last request is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from trivet.errors import NoChampion, TrivetError, VersionNotLoaded
+from trivet.live import Live, LoadedVersion, Shelf
+from trivet.serving.loaded import Version
+
+log = logging.getLogger("trivet.serving")
+
+Load = Callable[[LoadedVersion], Version]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a worker answers with at one moment; replaced as a whole."""
+
+    champion: Version | None = None
+    by_number: MappingProxyType[int, Version] = field(default_factory=lambda: MappingProxyType({}))
+    by_alias: MappingProxyType[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Slot:
+    """Holds the loaded versions of one model, and follows the host's live state."""
+
+    def __init__(self, shelf: Shelf, load: Load, *, on_swap: Callable[[int], None]) -> None:
+        """`load` makes a version ready; `on_swap` is told each new champion."""
+        self._shelf = shelf
+        self._load = load
+        self._on_swap = on_swap
+        self._loaded = Loaded()
+        self._seen: tuple[int, int] | None = None
+        self._stop = threading.Event()
+        self.refused: str | None = None
+        """Why the live state on disk is not the one that answers; None when it is."""
+
+    def start(self, every_seconds: float) -> None:
+        """Load what is live, then follow it in a thread until `stop`."""
+        self.look()
+        threading.Thread(
+            target=self._follow, args=(every_seconds,), name="trivet-slot", daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    @property
+    def loaded(self) -> Loaded:
+        """What answers now."""
+        return self._loaded
+
+    def champion(self) -> Version:
+        """Return the live version.
+
+        Raises:
+            NoChampion: nothing has been released, or the release could not be loaded.
+        """
+        if (version := self._loaded.champion) is None:
+            raise NoChampion(self._shelf.model)
+        return version
+
+    def version(self, wanted: str) -> Version:
+        """Return a loaded version by its number, as a route writes it.
+
+        Raises:
+            VersionNotLoaded: it is not here, or no number.
+        """
+        numbers = {str(number): number for number in self._loaded.by_number}
+        return self._one(numbers.get(wanted), f"version {wanted[:20]}")
+
+    def alias(self, name: str) -> Version:
+        """Return a loaded version by an alias; see `version`."""
+        return self._one(self._loaded.by_alias.get(name), f"alias {name!r}")
+
+    def look(self) -> None:
+        """Compare with the live state on disk, and swap if it has changed."""
+        try:
+            stat = self._shelf.live_file.stat()
+        except FileNotFoundError:
+            return
+        mark = (stat.st_mtime_ns, stat.st_ino)
+        if mark == self._seen:
+            return
+        live = self._shelf.read_live()
+        if live is not None:
+            self._seen = mark
+            self._swap(live)
+
+    def _one(self, number: int | None, wanted: str) -> Version:
+        loaded = self._loaded
+        if number is None or number not in loaded.by_number:
+            raise VersionNotLoaded(self._shelf.model, wanted, sorted(loaded.by_number))
+        return loaded.by_number[number]
+
+    def _follow(self, every_seconds: float) -> None:
+        while not self._stop.wait(every_seconds):
+            try:
+                self.look()
+            except Exception:
+                log.exception("%s: the live state could not be followed", self._shelf.model)
+
+    def _swap(self, live: Live) -> None:
+        ready = {entry.version: self._ready(entry) for entry in live.versions}
+        versions = {number: v for number, v in ready.items() if isinstance(v, Version)}
+        if live.champion not in versions:
+            self.refused = f"version {live.champion}: {ready.get(live.champion, 'has no copy')}"
+            log.error("%s: not released here: %s", live.model, self.refused)
+            return
+        before = self._loaded.champion
+        self._loaded = Loaded(
+            champion=versions[live.champion],
+            by_number=MappingProxyType(versions),
+            by_alias=MappingProxyType(
+                {alias: e.version for e in live.versions for alias in e.aliases}
+            ),
+        )
+        self.refused = live.refused
+        self._on_swap(live.champion)
+        if before is None or before.number != live.champion:
+            log.info("%s: version %d answers now", live.model, live.champion)
+
+    def _ready(self, entry: LoadedVersion) -> Version | str:
+        """Return the version, loaded already or now, or the reason why it cannot be."""
+        have = self._loaded.by_number.get(entry.version)
+        if have is not None and have.digest == entry.digest:
+            return have
+        try:
+            return self._load(entry)
+        except TrivetError as err:
+            return str(err)
+        except Exception as err:
+            log.exception("%s: version %d cannot be loaded", self._shelf.model, entry.version)
+            return f"{type(err).__name__}: {err}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is loaded, as the readiness details show it."""
+        loaded = self._loaded
+        return {
+            "champion": None if loaded.champion is None else loaded.champion.number,
+            "versions": sorted(loaded.by_number),
+            "refused": self.refused,
+        }

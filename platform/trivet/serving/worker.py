@@ -1,0 +1,74 @@
+"""What one worker process holds: the slot, the data plane, and how versions are loaded into it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from trivet.clock import Clock, system_clock
+from trivet.errors import TrivetError
+from trivet.live import LoadedVersion, Shelf
+from trivet.serving.dataplane import DataPlane
+from trivet.serving.loaded import Reader, Version, load_version
+from trivet.serving.metrics import Metrics
+from trivet.serving.slot import Slot
+
+if TYPE_CHECKING:
+    from trivet.contract import Contract
+    from trivet.settings import Settings
+
+log = logging.getLogger("trivet.serving")
+
+_LOOK_SECONDS = 0.1
+"""How often a worker looks at the live state on disk: one `stat` call."""
+_READY_SECONDS = 1.0
+"""How long a readiness answer holds: probes must not load the feature store."""
+
+
+class Worker:
+    """The parts of one worker, wired."""
+
+    def __init__(self, model: str, settings: Settings, clock: Clock = system_clock) -> None:
+        """Load the live versions, if there are any, and follow the live state from then on."""
+        self.settings = settings
+        self._clock = clock
+        self._shelf = Shelf(settings.home, model)
+        self._stores: dict[str | None, Any] = {}
+        self._ready_until = 0.0
+        self._said = ""
+        metrics = Metrics(model)
+        self.slot = Slot(self._shelf, self._load, on_swap=metrics.live)
+        self.dataplane = DataPlane(self.slot, settings, clock, metrics)
+        self.slot.start(_LOOK_SECONDS)
+
+    async def is_ready(self) -> bool:
+        """Say whether a request could be answered now; a positive answer holds for a second."""
+        if time.monotonic() < self._ready_until:
+            return True
+        try:
+            await self.dataplane.ready()
+        except TrivetError as err:
+            self._say(f"not ready: {err}")
+            return False
+        self._ready_until = time.monotonic() + _READY_SECONDS
+        self._say("ready")
+        return True
+
+    def _say(self, state: str) -> None:
+        """Log readiness when it changes; a probe comes every second."""
+        if state != self._said:
+            self._said = state
+            log.warning("%s: %s", self._shelf.model, state)
+
+    def _load(self, entry: LoadedVersion) -> Version:
+        return load_version(entry.version, self._shelf.path(entry.digest), self._open_reader)
+
+    def _open_reader(self, contract: Contract) -> Reader:
+        # Feast takes seconds to import: only a model that has features from it pays for that.
+        from trivet.features.reader import OnlineReader
+        from trivet.features.store import open_store
+
+        if contract.project not in self._stores:
+            self._stores[contract.project] = open_store(self.settings, contract.project)
+        return OnlineReader(self._stores[contract.project], contract)

@@ -1,0 +1,148 @@
+"""Every setting of Trivet, its environment variable and its meaning.
+
+A setting is taken from `TRIVET_<NAME>` in the environment, else from the `[tool.trivet]` table of the
+project's pyproject.toml, else from the default below. What MLflow, Feast and BentoML already have a
+setting for (tracking URI, stores, host, port, workers) is theirs and is only read here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from trivet.errors import BadSetting, ProjectNotFound
+
+_TELEMETRY_OFF = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class Settings(BaseSettings):
+    """The settings of one project; frozen, made by `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIVET_", frozen=True, extra="forbid")
+
+    root: Path = Field(description="The project's root: relative paths below start there.")
+    feature_repo: Path = Field(
+        default=Path("feature_repo"), description="The folder with feature_store.yaml."
+    )
+    home: Path = Field(
+        default=Path(".trivet"), description="Local copies of versions and the live state."
+    )
+    service_url: str = Field(
+        default="http://127.0.0.1:3000", description="Where the command line looks for a service."
+    )
+    max_rows: int = Field(default=1000, ge=1, description="Most rows in one request.")
+    max_body_bytes: int = Field(
+        default=8 * 2**20, ge=1, description="Most bytes in one request's body."
+    )
+    poll_seconds: float = Field(
+        default=0.5, gt=0, description="How often the follower asks MLflow for the live version."
+    )
+    feature_timeout_seconds: float = Field(
+        default=1.0, gt=0, description="Longest wait for the online store in one request."
+    )
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI: its own setting, else `mlflow.db` at the project's root.
+
+        MLflow's own default is the same file in the *current* folder; an absolute path gives every
+        command the same registry from wherever it is typed.
+        """
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        """Where new experiments keep their artifacts on an SQLite registry, as an absolute URI."""
+        return (self.root / "mlruns").as_uri()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment above pyproject.toml, which `load_settings` hands in as a source."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(start: Path | None = None) -> Settings:
+    """Read the settings of the project that `start` (default: the working directory) is in.
+
+    Raises:
+        ProjectNotFound: no folder upwards has a `[tool.trivet]` table.
+        BadSetting: a value does not fit, with the variable's name.
+    """
+    root = find_root(start)
+    table = _tool_table(root / "pyproject.toml") or {}
+    try:
+        settings = Settings(**{**table, "root": root})
+    except ValidationError as err:
+        raise BadSetting(_first_fault(err)) from err
+    return settings.model_copy(
+        update={
+            "root": root,
+            "feature_repo": root / settings.feature_repo,
+            "home": root / settings.home,
+        }
+    )
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the nearest folder upwards whose pyproject.toml has a `[tool.trivet]` table.
+
+    `TRIVET_ROOT` names it outright.
+
+    Raises:
+        ProjectNotFound: there is none.
+    """
+    if named := os.environ.get("TRIVET_ROOT"):
+        return Path(named).resolve()
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if _tool_table(folder / "pyproject.toml") is not None:
+            return folder
+    raise ProjectNotFound(str(here))
+
+
+def silence_telemetry() -> None:
+    """Switch off the usage reporting of MLflow, BentoML and Ray unless the user set it.
+
+    Feast 0.67 reports nothing.
+
+    To be called before one of them is imported: each reads its variable at import.
+    """
+    for name, value in _TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+
+
+def _tool_table(path: Path) -> dict[str, Any] | None:
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    table = document.get("tool", {}).get("trivet")
+    return table if isinstance(table, dict) else None
+
+
+def _first_fault(err: ValidationError) -> str:
+    first = err.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "?"
+    return f"TRIVET_{name.upper()} (or {name} in [tool.trivet]): {first['msg']}."

@@ -1,0 +1,222 @@
+"""Register a fitted model as a version with its serving contract.
+
+candidate -> preprocess held-out rows -> compile with parity -> golden rows -> contract -> MLflow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from trivet.clock import system_clock
+from trivet.columns import Columns, stored
+from trivet.contract import (
+    Classification,
+    Column,
+    Contract,
+    GoldenRow,
+    JoinKey,
+    Offer,
+    Regression,
+    Runtime,
+)
+from trivet.registry.client import connect
+from trivet.registry.register import Submission, log_version
+from trivet.runtime.compile import Compiled, compile_with_parity
+from trivet.runtime.onnx import OnnxPredictor
+from trivet.runtime.pipeline import Pipeline, golden_row
+from trivet.runtime.predictor import Output, Predictor
+from trivet.runtime.steps import load_preprocess
+from trivet.settings import Settings
+from trivet.training.frames import to_columns, to_frame
+
+GOLDEN_ROWS = 8
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "skl2onnx.sklapi.cast_transformer.CastTransformer",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+"""What skops asks about in models of scikit-learn's own parts: data holders that run no code."""
+
+_RECORDED_LIBRARIES = ("mlflow", "feast", "bentoml", "scikit-learn", "numpy", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A fitted model and all that a contract has to say of it."""
+
+    model: str
+    """Name of the registered model."""
+    estimator: Any
+    """Fitted scikit-learn pipeline on the frame that preprocess gives; classes are 0..k-1."""
+    columns: Sequence[Column]
+    """What preprocess takes, in order: of the offer, and of the request."""
+    output: Classification | Regression
+    held_out: pd.DataFrame
+    """Rows not trained on, with join keys and columns: parity and golden rows come from them.
+
+    A column `asked_at` (aware moments), where there is one, dates the golden rows.
+    """
+    bento: Path
+    """The bento's folder: its preprocess.py and postprocess.py, where it has them, go along."""
+    offer: Offer | None = None
+    """The feature service as it is now; None for a model whose columns are all in the request."""
+    join_keys: Sequence[JoinKey] = ()
+    lead: timedelta = timedelta(0)
+    run_name: str = "candidate"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    skops_trusted_types: Sequence[str] = TRUSTED_TYPES
+    """Types that the author vouches for; stored with the version, so that consumers name none."""
+
+
+def model_inputs(bento: Path, columns: Sequence[Column], frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what an estimator is fitted on: the contract's columns through preprocess.
+
+    Raises:
+        BadSetting: the frame does not have what the columns say.
+    """
+    values: Columns = to_columns(columns, frame)
+    code = bento / "preprocess.py"
+    return to_frame(load_preprocess(code)(values) if code.exists() else values)
+
+
+def register(settings: Settings, candidate: Candidate) -> int:
+    """Compile, prove, write the contract and log; return the new version's number."""
+    pipeline = _pipeline(candidate, _Estimator(candidate.estimator, candidate.output))
+    values = to_columns(candidate.columns, candidate.held_out)
+    prepared = pipeline.prepare(values)
+    compiled = compile_with_parity(
+        candidate.estimator, prepared, pipeline.predictor.predict(prepared), candidate.output
+    )
+    if compiled.model is not None:
+        pipeline = _pipeline(candidate, OnnxPredictor(compiled.model, candidate.output))
+    contract = _contract(candidate, compiled, _golden(candidate, pipeline))
+    return log_version(
+        connect(settings),
+        settings,
+        Submission(
+            contract=contract,
+            estimator=candidate.estimator,
+            example=to_frame(prepared).head(5),
+            onnx=compiled.model,
+            preprocess=_code(candidate, "preprocess.py"),
+            postprocess=_code(candidate, "postprocess.py"),
+            metrics=candidate.metrics,
+            params=candidate.params,
+            tags=_lineage(contract),
+            figures=candidate.figures,
+            documents=_feast_documents(contract),
+            skops_trusted_types=candidate.skops_trusted_types,
+        ),
+        run_name=candidate.run_name,
+    )
+
+
+class _Estimator:
+    """A fitted scikit-learn estimator as a predictor: the answers that parity is measured against."""
+
+    def __init__(self, estimator: Any, output: Classification | Regression) -> None:
+        self._estimator = estimator
+        self._classifies = isinstance(output, Classification)
+
+    def predict(self, columns: Columns) -> Output:
+        frame = to_frame(columns)
+        if not self._classifies:
+            return {"value": np.asarray(self._estimator.predict(frame), dtype=np.float64)}
+        return {
+            "label": np.asarray(self._estimator.predict(frame), dtype=np.int64),
+            "probabilities": np.asarray(self._estimator.predict_proba(frame), dtype=np.float64),
+        }
+
+
+def _pipeline(candidate: Candidate, predictor: Predictor) -> Pipeline:
+    return Pipeline.from_code(
+        _code(candidate, "preprocess.py"),
+        _code(candidate, "postprocess.py"),
+        predictor,
+        candidate.output,
+    )
+
+
+def _code(candidate: Candidate, name: str) -> Path | None:
+    path = candidate.bento / name
+    return path if path.exists() else None
+
+
+def _contract(candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow, ...]) -> Contract:
+    offer = candidate.offer
+    used = {column.view for column in candidate.columns}
+    views = tuple(view for view in offer.views if view.name in used) if offer else ()
+    return Contract(
+        model=candidate.model,
+        project=offer.project if offer else None,
+        feature_service=offer.feature_service if offer else None,
+        join_keys=_join_keys(candidate),
+        views=views,
+        columns=tuple(candidate.columns),
+        lead_seconds=candidate.lead.total_seconds(),
+        output=candidate.output,
+        runtime=Runtime(
+            kind="pyfunc" if compiled.model is None else "onnx",
+            parity=compiled.parity,
+            reason=compiled.reason,
+        ),
+        files={},
+        libraries={name: installed(name) for name in _RECORDED_LIBRARIES},
+        golden=golden,
+    )
+
+
+def _join_keys(candidate: Candidate) -> tuple[JoinKey, ...]:
+    offered = candidate.offer.join_keys if candidate.offer else ()
+    return (*offered, *candidate.join_keys)
+
+
+def _golden(candidate: Candidate, pipeline: Pipeline) -> tuple[GoldenRow, ...]:
+    """Choose rows spread over the held-out ones, and predict them by the runtime that will serve."""
+    frame = candidate.held_out
+    chosen = np.unique(np.linspace(0, len(frame) - 1, GOLDEN_ROWS).astype(int))
+    rows = frame.iloc[chosen]
+    values = to_columns(candidate.columns, rows)
+    predictions = pipeline.run(values).predictions
+    asked = [name.name for name in _join_keys(candidate)]
+    asked += [column.name for column in candidate.columns if column.source == "request"]
+    return tuple(
+        golden_row(
+            asked_at=_asked_at(rows, number),
+            request={name: rows[name].iloc[number] for name in dict.fromkeys(asked)},
+            features={c.name: stored(c, values[c.name][number]) for c in candidate.columns},
+            prediction=predictions[number],
+        )
+        for number in range(len(rows))
+    )
+
+
+def _asked_at(rows: pd.DataFrame, number: int) -> datetime:
+    if "asked_at" not in rows:
+        return system_clock()
+    return pd.Timestamp(rows["asked_at"].iloc[number]).to_pydatetime().astimezone(UTC)
+
+
+def _lineage(contract: Contract) -> dict[str, str]:
+    """Return the tags that Feast's own MLflow integration writes and reads."""
+    if contract.feature_service is None or contract.project is None:
+        return {}
+    return {"feast.project": contract.project, "feast.feature_service": contract.feature_service}
+
+
+def _feast_documents(contract: Contract) -> dict[str, list[str]]:
+    """Return `feast_features.json` as Feast's own MLflow integration writes it."""
+    features = [column.source for column in contract.columns if column.view is not None]
+    return {"feast_features.json": features} if features else {}

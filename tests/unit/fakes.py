@@ -1,0 +1,202 @@
+"""A shop's model by hand: a contract, and stand-ins for everything that a request passes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivet.columns import Columns
+from trivet.contract import (
+    Column,
+    Contract,
+    Default,
+    GoldenRow,
+    JoinKey,
+    Regression,
+    Runtime,
+    View,
+)
+from trivet.features.values import AbsentValue, Features
+from trivet.live import Live, LoadedVersion, Shelf
+from trivet.runtime.pipeline import Pipeline
+from trivet.runtime.predictor import Output
+from trivet.serving.loaded import Version
+from trivet.serving.slot import Slot
+from trivet.settings import Settings
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+INCOME = Column(name="income", source="users:income", dtype="int64", absent="reject")
+AGE = Column(name="age", source="users:age", dtype="float64", absent="null")
+SEGMENT = Column(
+    name="segment", source="users:segment", dtype="string", absent=Default(default="none")
+)
+AMOUNT = Column(name="amount", source="request", dtype="float64")
+QUANTITY = Column(name="quantity", source="request", dtype="int64", absent=Default(default=1))
+WHEN = Column(name="when", source="request", dtype="timestamp", absent="null")
+USERS = View(name="users", join_keys=("user_id",), ttl_seconds=3600)
+
+
+def shop(**changes: Any) -> Contract:
+    """Return a contract with every policy, on features and on request columns."""
+    parts: dict[str, Any] = {
+        "model": "shop",
+        "project": "shop",
+        "feature_service": "shop_v1",
+        "join_keys": (JoinKey(name="user_id", dtype="string"),),
+        "views": (USERS,),
+        "columns": (INCOME, AGE, SEGMENT, AMOUNT, QUANTITY, WHEN),
+        "lead_seconds": 0.0,
+        "output": Regression(unit="EUR"),
+        "runtime": Runtime(kind="onnx"),
+        "files": {},
+        "libraries": {},
+        "golden": (),
+    }
+    return Contract(**{**parts, **changes})
+
+
+def ask(**changes: Any) -> dict[str, Any]:
+    """Return an instance that the shop's contract accepts."""
+    return {"user_id": "u001", "amount": 20.0, "when": "2026-11-22T13:00:00Z", **changes}
+
+
+def golden(**changes: Any) -> GoldenRow:
+    """Return a golden row of the shop, asked at noon for an hour later."""
+    parts: dict[str, Any] = {
+        "asked_at": NOON,
+        "request": ask(),
+        "features": {
+            "income": 1000,
+            "age": 30.0,
+            "segment": "gold",
+            "amount": 20.0,
+            "quantity": 1,
+            "when": "2026-11-22T13:00:00Z",
+        },
+        "prediction": {"value": 20.0},
+    }
+    return GoldenRow(**{**parts, **changes})
+
+
+@dataclass
+class FakeReader:
+    """Features of known users, in memory; whoever is not known is missing."""
+
+    users: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {"u001": {"income": 1000, "age": 30.0, "segment": "gold"}}
+    )
+    columns: Sequence[Column] = (INCOME, AGE, SEGMENT)
+    error: Exception | None = None
+    blocked: threading.Event | None = None
+    """A read waits for it, as for a store that hangs."""
+    asked_at: list[datetime] = field(default_factory=list)
+
+    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
+        """Look every user up."""
+        self.asked_at.append(at)
+        if self.blocked is not None:
+            self.blocked.wait(10)
+        if self.error is not None:
+            raise self.error
+        rows = [self.users.get(user, {}) for user in keys["user_id"]]
+        return Features(
+            values={c.name: [row.get(c.name) for row in rows] for c in self.columns},
+            absent=tuple(
+                AbsentValue(row=number, column=column, why="missing", age_seconds=None)
+                for column in self.columns
+                for number, row in enumerate(rows)
+                if row.get(column.name) is None
+            ),
+        )
+
+
+class AmountPredictor:
+    """Predicts the amount itself, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        """`error`: raised at every prediction."""
+        self._error = error
+
+    def predict(self, columns: Columns) -> Output:
+        """Return the column `amount`."""
+        if self._error is not None:
+            raise self._error
+        return {"value": np.asarray(columns["amount"])}
+
+
+@dataclass
+class FakeRecorder:
+    """Remembers what it was told to count."""
+
+    answers: list[tuple[int, int]] = field(default_factory=list)
+    """Version and rows."""
+    refusals: list[tuple[int | None, int]] = field(default_factory=list)
+    """Version and status."""
+
+    def answered(
+        self,
+        version: int,
+        rows: int,
+        seconds: dict[str, float],
+        total: float,
+        absent: tuple[AbsentValue, ...],
+    ) -> None:
+        """Remember an answer; its steps are part of its whole."""
+        assert sum(seconds.values()) <= total
+        self.answers.append((version, rows))
+
+    def refused(self, version: int | None, status: int) -> None:
+        """Remember a refusal."""
+        self.refusals.append((version, status))
+
+
+def version(
+    number: int = 1,
+    *,
+    contract: Contract | None = None,
+    reader: FakeReader | None = None,
+    error: Exception | None = None,
+) -> Version:
+    """Return a loaded version of the shop."""
+    contract = contract or shop()
+    pipeline = Pipeline(AmountPredictor(error), contract.output)
+    return Version(number, contract, pipeline, reader or FakeReader())
+
+
+def live(champion: int, *others: int, **changes: Any) -> Live:
+    """Return a live state; a version's digest is its number, its alias `v` and its number."""
+    entries = [
+        LoadedVersion(version=number, digest=str(number), aliases=(f"v{number}",))
+        for number in (champion, *others)
+    ]
+    parts: dict[str, Any] = {
+        "model": "shop",
+        "champion": champion,
+        "versions": tuple(entries),
+        "release": f"run-{champion}",
+        "since": NOON,
+    }
+    return Live(**{**parts, **changes})
+
+
+def filled_slot(folder: Path, *versions: Version) -> Slot:
+    """Return a slot in which these versions are loaded, the first as champion."""
+    have = {one.number: one for one in versions}
+    shelf = Shelf(folder, "shop")
+    slot = Slot(shelf, lambda entry: have[entry.version], on_swap=lambda _: None)
+    if versions:
+        shelf.write_live(live(*have))
+        slot.look()
+    return slot
+
+
+def settings(root: Path, **changes: Any) -> Settings:
+    """Return the settings of a project in a temporary folder."""
+    return Settings(root=root, home=root / ".trivet", **changes)

@@ -1,0 +1,189 @@
+"""A worker answers with what is live, and never with less than before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from unit.fakes import filled_slot, live, shop, version
+
+from trivet.errors import NoChampion, VersionCorrupt, VersionNotLoaded
+from trivet.live import LoadedVersion, Shelf
+from trivet.serving.loaded import Version
+from trivet.serving.slot import Slot
+
+
+class Loader:
+    """Loads any version that is not said to be broken, and remembers what it loaded."""
+
+    def __init__(self) -> None:
+        """Nothing is broken at first."""
+        self.loaded: list[int] = []
+        self.broken: dict[int, Exception] = {}
+
+    def __call__(self, entry: LoadedVersion) -> Version:
+        """Load one."""
+        if entry.version in self.broken:
+            raise self.broken[entry.version]
+        self.loaded.append(entry.version)
+        made = version(entry.version, contract=shop())
+        made.digest = entry.digest
+        return made
+
+
+@pytest.fixture
+def loader() -> Loader:
+    """Return a loader."""
+    return Loader()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """Return an empty shelf."""
+    return Shelf(tmp_path, "shop")
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Wait up to two seconds until it has happened."""
+    end = time.monotonic() + 2
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loader) -> None:
+    """The sentence says how to release one."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    slot.look()
+    with pytest.raises(NoChampion, match="trivet promote shop"):
+        slot.champion()
+    assert slot.describe() == {"champion": None, "versions": [], "refused": None}
+
+
+def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
+    """A version that is loaded already is not loaded again."""
+    swaps: list[int] = []
+    slot = Slot(shelf, loader, on_swap=swaps.append)
+    shelf.write_live(live(1))
+    slot.look()
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert slot.champion().number == 2
+    assert loader.loaded == [1, 2]
+    assert swaps == [1, 2]
+    assert slot.describe() == {"champion": 2, "versions": [1, 2], "refused": None}
+
+
+def test_a_request_keeps_the_version_that_it_began_with(shelf: Shelf, loader: Loader) -> None:
+    """A swap takes nothing away from it."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1))
+    slot.look()
+    begun = slot.loaded
+    shelf.write_live(live(2))
+    slot.look()
+    assert begun.champion is not None
+    assert begun.champion.number == 1
+    assert sorted(slot.loaded.by_number) == [2]
+
+
+def test_an_unchanged_state_is_not_read_again(
+    shelf: Shelf, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs one call to the system."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1))
+    slot.look()
+    monkeypatch.setattr(Shelf, "read_live", lambda _: pytest.fail("it was read"))
+    slot.look()
+
+
+def test_a_version_that_was_registered_anew_is_loaded_anew(shelf: Shelf, loader: Loader) -> None:
+    """The number is the same, the digest is not."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1))
+    slot.look()
+    other = LoadedVersion(version=1, digest="other")
+    shelf.write_live(live(1).model_copy(update={"versions": (other,)}))
+    slot.look()
+    assert slot.champion().digest == "other"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(VersionCorrupt("model.onnx is missing."), "model.onnx"), (KeyError("x"), "KeyError: 'x'")],
+)
+def test_the_old_champion_stays_when_the_new_one_cannot_be_loaded(
+    shelf: Shelf, loader: Loader, error: Exception, says: str
+) -> None:
+    """And the reason is shown."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1))
+    slot.look()
+    loader.broken[2] = error
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert slot.champion().number == 1
+    assert slot.refused is not None
+    assert slot.refused.startswith("version 2: ")
+    assert says in slot.refused
+
+
+def test_a_champion_without_a_copy_is_refused(shelf: Shelf, loader: Loader) -> None:
+    """A state that was written by hand does not stop a worker."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1).model_copy(update={"champion": 9}))
+    slot.look()
+    assert slot.refused == "version 9: has no copy"
+
+
+def test_another_version_that_cannot_be_loaded_is_left_out(shelf: Shelf, loader: Loader) -> None:
+    """The champion answers all the same; the other's routes say that it is not here."""
+    loader.broken[1] = VersionCorrupt("model.onnx is missing.")
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert slot.champion().number == 2
+    with pytest.raises(VersionNotLoaded, match="alias 'v1'"):
+        slot.alias("v1")
+
+
+def test_what_the_follower_refuses_is_passed_on(shelf: Shelf, loader: Loader) -> None:
+    """An alias that was moved by hand, for one."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1, refused="version 2 does not fit"))
+    slot.look()
+    assert slot.describe()["refused"] == "version 2 does not fit"
+
+
+def test_versions_are_found_by_number_and_by_alias(tmp_path: Path) -> None:
+    """As the routes name them."""
+    slot = filled_slot(tmp_path, version(2), version(1))
+    assert slot.version("1").number == 1
+    assert slot.alias("v1").number == 1
+
+
+@pytest.mark.parametrize("wanted", ["3", "-1", "two", "1.0", "", "9" * 5000])
+def test_a_version_that_is_not_loaded_is_named(tmp_path: Path, wanted: str) -> None:
+    """Whatever stands in the route, with those that are loaded."""
+    slot = filled_slot(tmp_path, version(2), version(1))
+    with pytest.raises(VersionNotLoaded, match="loaded versions: 1, 2") as caught:
+        slot.version(wanted)
+    assert f"version {wanted[:20]}" in caught.value.sentence
+
+
+def test_a_started_slot_follows_until_it_is_stopped(shelf: Shelf, loader: Loader) -> None:
+    """A state that cannot be read is logged, and the next one followed."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(1))
+    slot.start(every_seconds=0.005)
+    try:
+        assert slot.champion().number == 1
+        shelf.live_file.write_text("{")
+        time.sleep(0.02)
+        shelf.write_live(live(2))
+        wait_for(lambda: slot.champion().number == 2)
+    finally:
+        slot.stop()
