@@ -15,7 +15,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-unit check lint types layers format lock clean
+.PHONY: help install run demo test test-unit check lint types layers docs format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ test: $(INSTALLED) ## Run all tests
 test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
 	@pytest tests/unit
 
-check: lint types layers test ## Everything that must hold before a commit lands
+check: lint types layers docs test ## Everything that must hold before a commit lands
 
 lint: $(INSTALLED) ## Check style and formatting
 	@ruff check .
@@ -54,6 +54,9 @@ types: $(INSTALLED) ## Check types
 layers: $(INSTALLED) ## Check that imports run downward only
 	@lint-imports --no-logo
 
+docs: $(INSTALLED) ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 format: $(INSTALLED) ## Format, and mend what can be mended
 	@ruff check --fix .
 	@ruff format .
@@ -63,5 +66,5 @@ lock: $(INSTALLED) ## Resolve pyproject.toml anew into the pinned versions (need
 	  --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/dev.txt
 
 clean: ## Remove what was generated: data, registry, models; the environment stays
-	rm -rf data .trivet mlflow.db mlflow.db-* mlruns reports .coverage .coverage.* \
+	rm -rf data .trivet mlflow.db mlflow.db-* mlruns reports site .coverage .coverage.* \
 	  .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -73,7 +73,7 @@ def prepare_data() -> None:
         begin_new_project()
     if redating is None or redating.project != project():
         command = ("python", BENTO / "flights.py", "--force", "--project", project())
-        step("Flights of 2013, moved to today", *command)
+        step("Flights of 2013, moved to today", *command, quiet=False)
     step("Users of the tutorial", "python", ROOT / "bentos" / "tutorial_users" / "users.py")
 
 

@@ -35,11 +35,18 @@ from flights import read_redating
 from postprocess import CLASSES
 from redating import Redating
 from scoring import confusion_picture, score
-from trivet.contract import Classification, Column, Offer
-from trivet.features.offer import read_offer
-from trivet.features.store import open_store
-from trivet.settings import Settings, load_settings
-from trivet.training.candidate import Candidate, model_inputs, register
+from trivet import (
+    Candidate,
+    Classification,
+    Column,
+    Offer,
+    Settings,
+    load_settings,
+    model_inputs,
+    open_store,
+    read_offer,
+    register,
+)
 
 BENTO = Path(__file__).resolve().parent
 SERVICE = "flight_delay_v1"

@@ -1,1 +1,52 @@
-"""MLflow decides which version answers, Feast brings its features, BentoML serves it."""
+"""MLflow decides which version answers, Feast brings its features, BentoML serves it.
+
+The names below are what a bento's `train.py` and `service.py` are written with. They are imported when
+they are first used: a service must not pay for what only training needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trivet.contract import Classification, Column, Default, Offer, Regression
+    from trivet.features.offer import read_offer
+    from trivet.features.store import open_store
+    from trivet.serving.service import PredictionService, TrivetService
+    from trivet.settings import Settings, load_settings
+    from trivet.training.candidate import Candidate, model_inputs, register
+
+__all__ = [
+    "Candidate",
+    "Classification",
+    "Column",
+    "Default",
+    "Offer",
+    "PredictionService",
+    "Regression",
+    "Settings",
+    "TrivetService",
+    "load_settings",
+    "model_inputs",
+    "open_store",
+    "read_offer",
+    "register",
+]
+
+_HOMES = {
+    "trivet.contract": ("Classification", "Column", "Default", "Offer", "Regression"),
+    "trivet.features.offer": ("read_offer",),
+    "trivet.features.store": ("open_store",),
+    "trivet.serving.service": ("PredictionService", "TrivetService"),
+    "trivet.settings": ("Settings", "load_settings"),
+    "trivet.training.candidate": ("Candidate", "model_inputs", "register"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module; see PEP 562."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'trivet' has no attribute {name!r}")

@@ -56,6 +56,13 @@ def test_each_version_has_a_route_of_its_own(
     assert _probabilities(answer) == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_example_that_the_command_line_prints_is_answered(classifier_service: Service) -> None:
+    """`trivet predict --example` prints a body that the live version takes."""
+    project = classifier_service.project
+    body = project.json("trivet", "predict", "tutorial_classifier", "--example")
+    assert classifier_service.post("/predict", body).status_code == 200
+
+
 def test_an_unknown_route_is_not_found(classifier_service: Service, notebook: Notebook) -> None:
     """A route that nobody has registered answers 404."""
     body = {"instances": notebook.instances(slice(0, 1))}

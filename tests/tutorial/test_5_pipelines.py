@@ -64,7 +64,7 @@ def _run(service: Service, notebook: Notebook, requests: int) -> list[dict[str, 
     return answers
 
 
-def _histogram(service: Service, step: str | None) -> dict[str, float]:
+def _histogram(service: Service, step: str | None) -> dict[str | float, float]:
     """Return a histogram's count, sum, and cumulative buckets by upper bound, over all workers."""
     labels = {} if step is None else {"step": step}
     name = "trivet_request_seconds" if step is None else "trivet_step_seconds"
@@ -72,19 +72,22 @@ def _histogram(service: Service, step: str | None) -> dict[str, float]:
     return {
         "count": service.metric(f"{name}_count", **labels),
         "sum": service.metric(f"{name}_sum", **labels),
-        **{sample.labels["le"]: sample.value for sample in buckets},
+        **{float(sample.labels["le"]): sample.value for sample in buckets},
     }
 
 
-def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+def _since(
+    before: dict[str | float, float], now: dict[str | float, float]
+) -> dict[str | float, float]:
     return {key: value - before.get(key, 0) for key, value in now.items()}
 
 
-def _p99(histogram: dict[str, float]) -> tuple[float, float]:
+def _p99(histogram: dict[str | float, float]) -> tuple[float, float]:
     """Return the bounds of the bucket in which 99 % of the counted seconds are reached."""
-    low = 0.0
-    for bound in sorted(key for key in histogram if key not in ("count", "sum")):
-        if histogram[bound] >= 0.99 * histogram["count"]:
-            return low, float(bound)
-        low = float(bound)
-    raise AssertionError(histogram)
+    bounds = [0.0, *sorted(key for key in histogram if isinstance(key, float))]
+    reached = next(
+        place
+        for place, bound in enumerate(bounds)
+        if histogram.get(bound, 0) >= 0.99 * histogram["count"]
+    )
+    return bounds[reached - 1], bounds[reached]

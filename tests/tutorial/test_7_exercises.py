@@ -38,5 +38,12 @@ def test_exercise_2_predictions_by_user_id_are_those_of_scikit_learn(
     assert answer["missing"] == []
 
 
+def test_the_example_request_for_a_user_is_a_user_id(users_service: Service) -> None:
+    """`trivet predict --example` asks for nothing that Feast knows, and the service answers it."""
+    body = users_service.project.json("trivet", "predict", "tutorial_users", "--example")
+    assert [list(instance) for instance in body["instances"]] == [["user_id"]]
+    assert users_service.post("/predict", body).status_code == 200
+
+
 def _answered(service: Service) -> float:
     return service.metric("trivet_requests_total", version="2", status="200")

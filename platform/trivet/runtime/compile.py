@@ -94,8 +94,7 @@ def compare_outputs(candidate: Predictor, rows: Columns, expected: Output) -> Pa
         mismatches = int((found["label"] != expected["label"]).sum())
         difference = _largest(found["probabilities"], expected["probabilities"])
     else:
-        scale = np.maximum(np.abs(expected["value"]), 1.0)
-        difference = _largest(found["value"] / scale, expected["value"] / scale)
+        difference = _largest(found["value"], expected["value"], relative=True)
     return Parity(
         rows=len(next(iter(expected.values()))),
         label_mismatches=mismatches,
@@ -104,19 +103,22 @@ def compare_outputs(candidate: Predictor, rows: Columns, expected: Output) -> Pa
     )
 
 
-def _largest(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """Return the largest absolute difference.
+def _largest(
+    found: npt.NDArray[Any], expected: npt.NDArray[Any], *, relative: bool = False
+) -> float:
+    """Return the largest difference, absolute or relative to what is expected above one.
 
     Raises:
         ValueError: the shapes differ, or a number is NaN or infinite on one side only.
     """
     if found.shape != expected.shape:
         raise ValueError(f"the output has shape {found.shape}, not {expected.shape}")
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    difference = np.abs(found[~same] - expected[~same])
+    differ = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
+    difference = np.abs(found[differ] - expected[differ])
     if not np.isfinite(difference).all():
         raise ValueError("an output is NaN or infinite on one side only")
-    return float(difference.max(initial=0.0))
+    scale = np.maximum(np.abs(expected[differ]), 1.0) if relative else 1.0
+    return float((difference / scale).max(initial=0.0))
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import bentoml
-
 from trivet.features.values import AbsentValue
 
 SECONDS = (
@@ -21,35 +19,38 @@ class Metrics:
 
     def __init__(self, model: str) -> None:
         """Register the metrics; once a worker, after BentoML has set its metrics folder."""
+        # At its import, and at none before, prometheus_client looks for that folder.
+        from prometheus_client import Counter, Gauge, Histogram
+
         self._model = model
-        self._requests = bentoml.metrics.Counter(
+        self._requests = Counter(
             name="trivet_requests_total",
             documentation="Prediction requests by version that answered and HTTP status.",
             labelnames=["model", "version", "status"],
         )
-        self._rows = bentoml.metrics.Counter(
+        self._rows = Counter(
             name="trivet_predictions_total",
             documentation="Rows predicted.",
             labelnames=["model", "version"],
         )
-        self._absent = bentoml.metrics.Counter(
+        self._absent = Counter(
             name="trivet_absent_values_total",
             documentation="Feature values that were missing, expired or null.",
             labelnames=["model", "column", "why"],
         )
-        self._steps = bentoml.metrics.Histogram(
+        self._steps = Histogram(
             name="trivet_step_seconds",
             documentation="Duration of each step of a request.",
             labelnames=["model", "step"],
             buckets=SECONDS,
         )
-        self._total = bentoml.metrics.Histogram(
+        self._total = Histogram(
             name="trivet_request_seconds",
             documentation="Duration of answered requests, from the body's last byte to the answer.",
             labelnames=["model"],
             buckets=SECONDS,
         )
-        self._live = bentoml.metrics.Gauge(
+        self._live = Gauge(
             name="trivet_live_version",
             documentation="The version that answers as champion.",
             labelnames=["model"],

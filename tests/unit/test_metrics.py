@@ -1,0 +1,59 @@
+"""What a worker counts is what a report reads."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import prometheus_client
+import pytest
+from unit.fakes import AGE
+
+from trivet.features.values import AbsentValue
+from trivet.observe.scrape import Answered, read_traffic
+from trivet.serving.metrics import SECONDS, Metrics
+
+
+@pytest.fixture(scope="module")
+def exposition() -> str:
+    """Return the metrics of a worker that has answered twice and refused twice."""
+    metrics = Metrics("shop")
+    absent = AbsentValue(row=0, column=AGE, why="expired", age_seconds=9.0)
+    for total in (0.0009, 0.004):
+        metrics.answered(2, 3, {"validate": 0.0001, "predict": total / 2}, total, (absent,))
+    metrics.refused(2, 422)
+    metrics.refused(None, 503)
+    metrics.live(2)
+    return prometheus_client.generate_latest().decode()
+
+
+def test_buckets_grow_and_never_by_more_than_two_and_a_half() -> None:
+    """A quantile is known to its bucket: a wide one would say nothing."""
+    assert all(low < high <= 2.5 * low for low, high in pairwise(SECONDS))
+    assert SECONDS[0] <= 0.00001
+    assert SECONDS[-1] >= 5
+
+
+def test_a_bucket_ends_at_each_target() -> None:
+    """So that the share of requests within 1, 5 or 10 ms is exact."""
+    assert {0.001, 0.005, 0.01, 0.1, 1.0} <= set(SECONDS)
+
+
+def test_a_report_reads_what_a_worker_has_counted(exposition: str) -> None:
+    """The names and labels on both sides are the same."""
+    traffic = read_traffic(exposition, "shop")
+    assert traffic.total.count == 2
+    assert traffic.total.sum_seconds == pytest.approx(0.0049)
+    assert list(traffic.steps) == ["validate", "predict"]
+    assert set(traffic.answered) == {
+        Answered(version="2", status="200", count=2),
+        Answered(version="2", status="422", count=1),
+        Answered(version="none", status="503", count=1),
+    }
+
+
+def test_rows_and_absent_values_and_the_live_version_are_counted(exposition: str) -> None:
+    """For dashboards and alerts."""
+    assert 'trivet_predictions_total{model="shop",version="2"} 6.0' in exposition
+    absent = 'trivet_absent_values_total{column="age",model="shop",why="expired"} 2.0'
+    assert absent in exposition
+    assert 'trivet_live_version{model="shop"} 2.0' in exposition

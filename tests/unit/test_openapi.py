@@ -1,0 +1,80 @@
+"""The page describes the routes, and what the live contract makes of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from unit.fakes import NOON, golden, shop
+
+from trivet.contract import Contract
+from trivet.serving.asking import Asker
+from trivet.serving.openapi import describe_routes
+
+ABOUT = "Prices of a shop."
+THEIRS = {"openapi": "3.0.2", "paths": {"/predict": {"post": {}}, "/livez": {"get": {}}}}
+
+
+def request_of(contract: Contract | None, path: str = "/predict") -> dict[str, Any]:
+    """Return what a route takes."""
+    document = describe_routes(THEIRS, ABOUT, contract, NOON + timedelta(days=1))
+    content: dict[str, Any] = document["paths"][path]["post"]["requestBody"]["content"]
+    return content["application/json"]
+
+
+def test_trivets_routes_stand_beside_bentomls() -> None:
+    """BentoML's description is not changed, and its own /predict gives way."""
+    document = describe_routes(THEIRS, ABOUT, shop(), NOON)
+    assert document["openapi"] == "3.0.2"
+    assert list(document["paths"]) == [
+        "/predict",
+        "/versions/{version}/predict",
+        "/aliases/{alias}/predict",
+        "/contract",
+        "/status",
+        "/livez",
+    ]
+    assert THEIRS["paths"] == {"/predict": {"post": {}}, "/livez": {"get": {}}}
+
+
+def test_the_head_says_what_is_served() -> None:
+    """What the service is for, and where its features come from."""
+    head = describe_routes({"info": {"title": "shop"}}, ABOUT, shop(), NOON)["info"]
+    assert head["title"] == "shop"
+    assert head["description"] == (
+        "Prices of a shop.\n\nFeatures from Feast: users. Runtime: onnx."
+    )
+    before = describe_routes({}, ABOUT, None, NOON)["info"]["description"]
+    assert before.endswith("No version has been released yet.")
+
+
+def test_an_instance_has_the_contracts_fields() -> None:
+    """Those that a caller must send are required; a feature may be sent."""
+    instance = request_of(shop())["schema"]["properties"]["instances"]["items"]
+    assert instance["required"] == ["user_id", "amount"]
+    assert instance["properties"]["age"] == {
+        "type": "number",
+        "format": "double",
+        "description": "optional override of users:age",
+    }
+    assert set(instance["properties"]) == {"user_id", *(c.name for c in shop().columns)}
+
+
+def test_the_example_is_one_that_is_answered() -> None:
+    """A reader presses the button, and gets a prediction."""
+    contract = shop(golden=(golden(),))
+    example = request_of(contract, "/versions/{version}/predict")["example"]
+    assert Asker(contract).check(example["instances"]).rows == 1
+
+
+def test_before_the_first_release_any_object_is_described() -> None:
+    """The routes are there, their fields are not known."""
+    taken = request_of(None)
+    assert taken["schema"]["properties"]["instances"]["items"] == {"type": "object"}
+    assert "example" not in taken
+
+
+def test_problems_are_described() -> None:
+    """With the statuses that the routes answer."""
+    responses = describe_routes({}, ABOUT, shop(), NOON)["paths"]["/predict"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "404", "413", "422", "503"}
