@@ -58,6 +58,8 @@ class Project:
         return kept | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "BENTOML_HOME": str(self.root / ".bentoml"),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "DO_NOT_TRACK": "true",
         }
 
     def run(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from trivet.errors import ContractMismatch, TrivetError
@@ -44,12 +45,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def show_error(error: TrivetError) -> None:
     """Say what is wrong and what to do; a contract's differences column by column."""
-    err.print(f"[bold red]{error.title}:[/] {error.sentence}", highlight=False, soft_wrap=True)
+    sentence = escape(error.sentence)  # which may name [tool.trivet], or hold a list
+    err.print(f"[bold red]{error.title}:[/] {sentence}", highlight=False, soft_wrap=True)
     if isinstance(error, ContractMismatch):
         rows = [(d.column, d.aspect, d.contract, d.feast) for d in error.differences]
         err.print(table("", ("column", "what", "contract", "Feast now"), rows))
     if error.hint:
-        err.print(error.hint, style="dim", highlight=False, soft_wrap=True)
+        err.print(error.hint, style="dim", highlight=False, soft_wrap=True, markup=False)
 
 
 def local_time(moment: datetime) -> str:

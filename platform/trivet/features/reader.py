@@ -48,6 +48,7 @@ class OnlineReader:
         return Features(
             values={name: column for read in reads for name, column in read.values.items()},
             absent=tuple(value for read in reads for value in read.absent),
+            event_times={view: times for read in reads for view, times in read.event_times.items()},
         )
 
 
@@ -71,9 +72,12 @@ class _BoundView:
         found = self._fetch(list(entities))
         values: dict[str, list[Any]] = {column.name: [] for column in self._columns}
         absent: list[AbsentValue] = []
+        times: list[datetime | None] = []
         for number, row in enumerate(rows):
             moment, stored = found[entities[row]]
-            age = _age(moment, at)
+            known = _known(moment)
+            age = None if known is None else at - known
+            times.append(known)
             for column in self._columns:
                 value = None if age is None or stored is None else stored.get(column.feature)
                 plain, why = self._judge(value, age)
@@ -83,7 +87,7 @@ class _BoundView:
                     absent.append(
                         AbsentValue(row=number, column=column, why=why, age_seconds=seconds)
                     )
-        return Features(values=values, absent=tuple(absent))
+        return Features(values=values, absent=tuple(absent), event_times={self._view.name: times})
 
     def _fetch(self, entities: list[tuple[Any, ...]]) -> Sequence[_Stored]:
         try:
@@ -130,12 +134,12 @@ def _feast_view(store: FeatureStore, name: str) -> FeatureView:
         ) from err
 
 
-def _age(moment: datetime | None, at: datetime) -> timedelta | None:
-    """Age of a stored row; None where there is no row (Redis says so by the epoch)."""
+def _known(moment: datetime | None) -> datetime | None:
+    """Return a row's event timestamp, aware; None where there is no row (Redis says the epoch)."""
     if moment is None:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None if aware.timestamp() == 0 else at - aware
+    return None if aware.timestamp() == 0 else aware
 
 
 def _decode(value: Value | None) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from trivet.contract import Column
@@ -28,3 +29,5 @@ class Features:
 
     values: dict[str, list[Any]]
     absent: tuple[AbsentValue, ...]
+    event_times: dict[str, list[datetime | None]] = field(default_factory=dict)
+    """By feature view: when each row's values were known; None where there are none at all."""
