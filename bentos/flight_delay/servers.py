@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from journey import BENTO, ROOT, console, environment
+from journey import BENTO, MODEL, ROOT, console, environment
 
 STARTING_SECONDS = 60
 ENDING_SECONDS = 15
@@ -22,7 +23,7 @@ ENDING_SECONDS = 15
 def service(port: int, *, workers: int = 1) -> Iterator[str]:
     """Run `bentoml serve` in the bento's folder until the block ends; gives its address."""
     port = free_port(port)
-    options = {"BENTOML_CONFIG_OPTIONS": f"services.flight_delay.workers={workers}"}
+    options = {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {MODEL: {"workers": workers}}})}
     url = f"http://127.0.0.1:{port}"
     command = ["bentoml", "serve", "--port", str(port)]
     with _server("service", command, BENTO, f"{url}/readyz", options):

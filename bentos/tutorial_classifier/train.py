@@ -21,9 +21,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trivet.contract import Classification, Column
-from trivet.settings import load_settings
-from trivet.training.candidate import Candidate, register
+from trivet import Candidate, Classification, Column, load_settings, register
 
 BENTO = Path(__file__).resolve().parent
 FEATURES = [f"feature_{number:02}" for number in range(20)]

@@ -2,7 +2,7 @@
 
 import bentoml
 
-from trivet.serving.service import PredictionService, TrivetService
+from trivet import PredictionService, TrivetService
 
 
 @bentoml.service(name="tutorial_users", service_class=TrivetService)

@@ -18,11 +18,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trivet.contract import Classification
-from trivet.features.offer import read_offer
-from trivet.features.store import open_store
-from trivet.settings import load_settings
-from trivet.training.candidate import Candidate, model_inputs, register
+from trivet import (
+    Candidate,
+    Classification,
+    load_settings,
+    model_inputs,
+    open_store,
+    read_offer,
+    register,
+)
 from users import prepare
 
 BENTO = Path(__file__).resolve().parent

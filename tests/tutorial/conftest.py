@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -57,10 +56,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project.copy(tmp_path_factory.mktemp("users") / "project")
     project.run("python", "users.py", cwd="bentos/tutorial_users")
     project.run("feast", "apply", cwd="feature_repo")
-    # Feast's own command, for this view alone: the flights' sources are not made here.
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    command = ("feast", "materialize-incremental", now, "--views", "user_profile")
-    project.run(*command, cwd="feature_repo")
+    project.run("trivet", "materialize", "user_profile")
     project.run("trivet", "train", "tutorial_users")
     project.run("trivet", "promote", "tutorial_users", "1")
     return project

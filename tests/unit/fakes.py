@@ -22,7 +22,7 @@ from trivet.contract import (
     Runtime,
     View,
 )
-from trivet.features.values import AbsentValue, Features
+from trivet.features.values import AbsentValue, Features, Why
 from trivet.live import Live, LoadedVersion, Shelf
 from trivet.runtime.pipeline import Pipeline
 from trivet.runtime.predictor import Output
@@ -96,6 +96,8 @@ class FakeReader:
     error: Exception | None = None
     blocked: threading.Event | None = None
     """A read waits for it, as for a store that hangs."""
+    expired_for: float | None = None
+    """Whatever is absent expired at this age, in seconds."""
     asked_at: list[datetime] = field(default_factory=list)
 
     def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
@@ -106,10 +108,11 @@ class FakeReader:
         if self.error is not None:
             raise self.error
         rows = [self.users.get(user, {}) for user in keys["user_id"]]
+        why: Why = "missing" if self.expired_for is None else "expired"
         return Features(
             values={c.name: [row.get(c.name) for row in rows] for c in self.columns},
             absent=tuple(
-                AbsentValue(row=number, column=column, why="missing", age_seconds=None)
+                AbsentValue(row=number, column=column, why=why, age_seconds=self.expired_for)
                 for column in self.columns
                 for number, row in enumerate(rows)
                 if row.get(column.name) is None

@@ -14,8 +14,6 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from unit.fakes import ask, golden, live, shop
-from unit.traffic import exposition
 
 from trivet import cli
 from trivet.errors import (
@@ -27,6 +25,8 @@ from trivet.errors import (
     TrivetError,
 )
 from trivet.live import CONTRACT, Shelf
+from unit.fakes import ask, golden, live, shop
+from unit.traffic import exposition
 
 COMMANDS = sorted(cli.trivet.commands)
 
@@ -77,7 +77,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
             self.end_headers()
             self.wfile.write(fake.content)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - its name there
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
             """Keep quiet."""

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from skl2onnx.sklapi import CastTransformer
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from skl2onnx.sklapi import CastTransformer
 
 from trivet.columns import Columns
 from trivet.contract import Classification, Regression
@@ -162,7 +162,7 @@ def test_numbers_are_compared_where_both_have_one(
 @pytest.mark.parametrize("found", [[np.nan, 1.0], [np.inf, 1.0], [1.0], [[1.0], [1.0]]])
 def test_what_cannot_be_compared_is_never_equal(found: list[Any]) -> None:
     """NaN is neither more nor less than a tolerance, and must not pass for it."""
-    with pytest.raises(ValueError, match="one side only|has shape"):
+    with pytest.raises(ValueError, match=r"one side only|has shape"):
         compare_outputs(Fixed({"value": np.array(found)}), {}, {"value": np.array([1.0, 1.0])})
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from unit.fakes import AGE, AMOUNT, INCOME, SEGMENT, USERS, golden, shop
 
 from trivet.contract import (
     Classification,
@@ -25,6 +24,7 @@ from trivet.contract import (
     parse_contract,
 )
 from trivet.errors import ContractUnreadable, Difference
+from unit.fakes import AGE, AMOUNT, INCOME, SEGMENT, USERS, golden, shop
 
 JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.floats()
 

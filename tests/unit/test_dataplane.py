@@ -10,17 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from unit.fakes import (
-    NOON,
-    FakeReader,
-    FakeRecorder,
-    ask,
-    filled_slot,
-    golden,
-    settings,
-    shop,
-    version,
-)
 
 from trivet.errors import (
     FeaturesUnavailable,
@@ -33,6 +22,17 @@ from trivet.errors import (
 )
 from trivet.serving.dataplane import Answer, DataPlane, to_bytes
 from trivet.serving.loaded import Version
+from unit.fakes import (
+    NOON,
+    FakeReader,
+    FakeRecorder,
+    ask,
+    filled_slot,
+    golden,
+    settings,
+    shop,
+    version,
+)
 
 
 class Plane:
@@ -69,6 +69,15 @@ def test_an_answer_says_who_answered_and_what_was_missing(tmp_path: Path) -> Non
         ],
     }
     assert plane.recorder.answers == [(3, 2)]
+
+
+def test_an_expired_value_is_listed_with_its_age(tmp_path: Path) -> None:
+    """To the millisecond."""
+    reader = FakeReader(users={"u001": {"income": 1, "segment": "a"}}, expired_for=7200.00049)
+    answer = Plane(tmp_path, version(reader=reader)).ask(ask())
+    assert answer.document["missing"] == [
+        {"row": 0, "column": "age", "why": "expired", "age_seconds": 7200.0}
+    ]
 
 
 def test_every_step_is_timed_in_order(tmp_path: Path) -> None:

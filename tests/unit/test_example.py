@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.fakes import AMOUNT, NOON, WHEN, ask, golden, shop
 
 from trivet.columns import from_json
 from trivet.contract import Column, Contract
 from trivet.errors import ContractUnreadable
 from trivet.example import example_request
 from trivet.serving.asking import Asker
+from unit.fakes import AMOUNT, NOON, WHEN, ask, golden, shop
 
 RETURN = Column(name="return", source="request", dtype="timestamp", absent="null")
 

@@ -13,7 +13,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, settings, shop, version
 
 from trivet.contract import parse_contract
 from trivet.errors import FeaturesUnavailable
@@ -21,6 +20,7 @@ from trivet.serving.dataplane import DataPlane
 from trivet.serving.front import Front
 from trivet.serving.loaded import Version
 from trivet.settings import Settings
+from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, settings, shop, version
 
 MOST_BYTES = 2000
 

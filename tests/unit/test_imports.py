@@ -9,10 +9,10 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
-from unit.fakes import AMOUNT, golden, live, shop
 
 from trivet.live import CONTRACT, Shelf
 from trivet.runtime.pipeline import PREPROCESS
+from unit.fakes import AMOUNT, golden, live, shop
 
 SCRIPT = """
 import asyncio, json, sys

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.fakes import live
 
 from trivet.live import Shelf
+from unit.fakes import live
 
 
 def test_before_the_first_release_nothing_is_live(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import prometheus_client
 import pytest
-from unit.fakes import AGE
 
 from trivet.features.values import AbsentValue
 from trivet.observe.scrape import Answered, read_traffic
 from trivet.serving.metrics import SECONDS, Metrics
+from unit.fakes import AGE
 
 
 @pytest.fixture(scope="module")

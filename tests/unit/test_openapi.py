@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from unit.fakes import NOON, golden, shop
-
 from trivet.contract import Contract
 from trivet.serving.asking import Asker
 from trivet.serving.openapi import describe_routes
+from unit.fakes import NOON, golden, shop
 
 ABOUT = "Prices of a shop."
 THEIRS = {"openapi": "3.0.2", "paths": {"/predict": {"post": {}}, "/livez": {"get": {}}}}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.fakes import AmountPredictor, golden, shop
 
 from trivet.columns import Columns
 from trivet.contract import Classification, Regression
@@ -21,6 +20,7 @@ from trivet.runtime.pipeline import (
     name_output,
     verify_golden_rows,
 )
+from unit.fakes import AmountPredictor, golden, shop
 
 EUR = Regression(unit="EUR")
 TWO: Columns = {"amount": np.array([1.0, 2.0])}

@@ -11,11 +11,11 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.fakes import AGE, INCOME, NOON, SEGMENT, USERS, shop
 
 from trivet.contract import Column, Contract, JoinKey, View
 from trivet.errors import FeaturesUnavailable
 from trivet.features.reader import OnlineReader
+from unit.fakes import AGE, INCOME, NOON, SEGMENT, USERS, shop
 
 FRESH = NOON - timedelta(minutes=1)
 FULL = {

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.traffic import exposition
 
 from trivet.errors import MetricsUnreadable, NoTraffic
 from trivet.observe.scrape import Answered, Bucket, Durations, read_traffic
 from trivet.serving.metrics import SECONDS
+from unit.traffic import exposition
 
 
 def durations(seconds: Sequence[float]) -> Durations:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from unit.fakes import AGE, NOON, AmountPredictor, FakeReader, ask, golden, shop, version
 
 from trivet.contract import Column, Contract, Default
 from trivet.errors import FeaturesUnavailable, InvalidInstances, VersionCorrupt
 from trivet.features.values import AbsentValue, Features
 from trivet.runtime.pipeline import Pipeline
-from trivet.serving.loaded import Prepared, Version
+from trivet.serving.loaded import Prepared, Version, load_version
+from unit.fakes import AGE, NOON, AmountPredictor, FakeReader, ask, golden, shop, version
 
 EMPTY = FakeReader(users={"u001": {"income": 1000}})
 
@@ -161,3 +162,9 @@ def test_a_version_verifies_its_golden_rows() -> None:
     version(contract=shop(golden=(golden(),))).verify()
     with pytest.raises(VersionCorrupt, match="golden row 0"):
         version(contract=shop(golden=(golden(prediction={"value": 21.0}),))).verify()
+
+
+def test_a_folder_without_a_contract_is_no_version(tmp_path: Path) -> None:
+    """It was swept away, or never came whole."""
+    with pytest.raises(VersionCorrupt, match="Version 3 has no readable contract"):
+        load_version(3, tmp_path, lambda _: FakeReader())

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.fakes import filled_slot, live, shop, version
 
 from trivet.errors import NoChampion, VersionCorrupt, VersionNotLoaded
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 from trivet.serving.slot import Slot
+from unit.fakes import filled_slot, live, shop, version
 
 
 class Loader:

@@ -12,9 +12,10 @@ from trivet.settings import load_settings
 
 
 @click.command()
+@click.argument("views", nargs=-1)
 @json_option
-def materialize(as_json: bool) -> None:
-    """Bring every feature view online, from where it stood up to now."""
+def materialize(views: tuple[str, ...], as_json: bool) -> None:
+    """Bring VIEWS (default: every feature view) online, from where they stood up to now."""
     from trivet.features.materialize import materialize as materialize_views
     from trivet.features.store import open_store
 
@@ -22,7 +23,7 @@ def materialize(as_json: bool) -> None:
     store = open_store(settings)
     done = []
     with err.status("Materializing") as status:
-        for view in materialize_views(store, settings, system_clock()):
+        for view in materialize_views(store, settings, system_clock(), views):
             done.append(view)
             status.update(f"Materializing: {view.view} is done")
     if as_json:

@@ -132,7 +132,7 @@ def _send(address: str, body: bytes) -> None:
         err.print(f"HTTP {answer.status_code}", style="red")
         sys.exit(3 if answer.is_server_error else 1)
     if timing := answer.headers.get("server-timing"):
-        err.print(timing, style="dim", highlight=False)
+        err.print(timing, style="dim", highlight=False, soft_wrap=True)
 
 
 COMMANDS = (train, predict, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from feast import FeatureStore, FeatureView
 from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
 from filelock import FileLock
 
-from trivet.errors import FeaturesUnavailable
+from trivet.errors import BadSetting, FeaturesUnavailable
 from trivet.settings import Settings
 
 
@@ -27,22 +27,40 @@ class Materialized:
     end: datetime
 
 
-def materialize(store: FeatureStore, settings: Settings, now: datetime) -> Iterator[Materialized]:
-    """Materialize every online view up to `now`, one by one, yielding each as it is done.
+def materialize(
+    store: FeatureStore, settings: Settings, now: datetime, views: Collection[str] = ()
+) -> Iterator[Materialized]:
+    """Materialize online views up to `now`, one by one, yielding each as it is done.
 
     Starts where Feast's registry says that the last interval ended, but no further back than the TTL:
     what is older would be absent at its first read. One materialization runs at a time on a host.
 
+    Args:
+        store: of the project.
+        settings: name the folder of the lock.
+        now: the moment up to which values are known.
+        views: names of feature views; none: all of them.
+
     Raises:
+        BadSetting: the project has no such view; nothing was done.
         FeaturesUnavailable: Feast could not; views that were yielded are done.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.home / "materialize.lock"):
         _allow_reads_while_writing(store)
         store.refresh_registry()  # type: ignore[no-untyped-call]
-        for view in sorted(store.list_batch_feature_views(), key=lambda v: v.name):
-            if view.online:
-                yield _materialize_view(store, view, now)
+        for view in _chosen(store, views):
+            yield _materialize_view(store, view, now)
+
+
+def _chosen(store: FeatureStore, names: Collection[str]) -> list[FeatureView]:
+    online = {view.name: view for view in store.list_batch_feature_views() if view.online}
+    if unknown := set(names) - online.keys():
+        raise BadSetting(
+            f"{store.project} has no online feature view {', '.join(sorted(unknown))}.",
+            hint=f"It has {', '.join(sorted(online))}.",
+        )
+    return [online[name] for name in sorted(names or online)]
 
 
 def _materialize_view(store: FeatureStore, view: FeatureView, now: datetime) -> Materialized:

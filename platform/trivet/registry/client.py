@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from trivet.errors import RegistryUnavailable, TrivetError, UnknownModel
@@ -27,6 +29,8 @@ _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _URI = "MLFLOW_TRACKING_URI"
+_POOL = "MLFLOW_SQLALCHEMYSTORE_"
+"""How MLflow's variables for its pool of database connections begin."""
 _WRONG_NAME = ("INVALID_PARAMETER_VALUE", "NOT_FOUND", "RESOURCE_DOES_NOT_EXIST")
 EXISTS = ("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS")
 """Error codes of MLflow for a name that is taken."""
@@ -46,9 +50,14 @@ def connect(settings: Settings) -> MlflowClient:
         os.environ.setdefault(name, value)
     import mlflow
 
+    # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated, and Feast shows it.
+    warnings.filterwarnings("ignore", "The ..noload.. loader strategy", DeprecationWarning)
     # It prints database errors as tracebacks, at each poll of an outage; they are raised as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = settings.tracking_uri
+    if uri.startswith("sqlite:") and not any(name.startswith(_POOL) for name in os.environ):
+        # A kept connection goes on reading a file that was removed or replaced, for ever.
+        os.environ[f"{_POOL}POOLCLASS"] = "NullPool"
     chosen = os.environ.get(_URI)
     with _named(uri):
         mlflow.set_tracking_uri(uri)
@@ -56,6 +65,20 @@ def connect(settings: Settings) -> MlflowClient:
             # MLflow exports what it was given; the next settings would take it for the user's.
             os.environ.pop(_URI, None)
         return mlflow.MlflowClient()
+
+
+def require_database(settings: Settings) -> None:
+    """See that an SQLite registry's file is there; MLflow would make an empty one in its place.
+
+    Raises:
+        RegistryUnavailable: it is not there.
+    """
+    from sqlalchemy import make_url
+
+    uri = settings.tracking_uri
+    file = make_url(uri).database if uri.startswith("sqlite:") else None
+    if file and not Path(file).exists():
+        raise RegistryUnavailable(uri, FileNotFoundError(f"there is no {file}"))
 
 
 @contextmanager

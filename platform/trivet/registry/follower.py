@@ -19,7 +19,7 @@ from trivet.clock import Clock, system_clock
 from trivet.errors import RegistryUnavailable, ReleaseConflict, TrivetError
 from trivet.live import Shelf
 from trivet.registry import claim, ledger, release, shelve
-from trivet.registry.client import connect
+from trivet.registry.client import connect, require_database
 from trivet.registry.ledger import Release
 from trivet.registry.versions import read_aliases
 from trivet.settings import Settings
@@ -96,6 +96,7 @@ class Follower:
         Raises:
             TrivetError: MLflow does not answer, or the model is unknown; nothing was changed.
         """
+        require_database(self._settings)
         if self._client is None:
             self._client = self._client_factory(self._settings)
         aliases = read_aliases(self._client, self._model)

@@ -25,7 +25,11 @@ from trivet.settings import load_settings, silence_telemetry
 
 silence_telemetry()
 
-import bentoml  # noqa: E402 - its telemetry is decided by the environment at import
+import bentoml  # noqa: E402 - its usage reporting is decided by the environment
+from bentoml._internal.utils.analytics.usage_stats import do_not_track  # noqa: E402
+
+# The command line has asked, and remembered the answer, before it loads a service.
+do_not_track.cache_clear()
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
