@@ -9,9 +9,20 @@ Feature names are unique over all views, so the short names work everywhere.
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Float64, Int64, String
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    PushSource,
+    RequestSource,
+    ValueType,
+)
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float64, Int64, String, UnixTimestamp
 
 # DuckDB resolves relative paths against the working directory, so these are absolute.
 SOURCES = Path(__file__).resolve().parent.parent / "data" / "flights"
@@ -169,6 +180,46 @@ plane = FeatureView(
     description="The aircraft itself.",
 )
 
+departure = RequestSource(
+    name="departure",
+    schema=[
+        Field(name="scheduled_departure", dtype=UnixTimestamp),
+        Field(name="scheduled_arrival", dtype=UnixTimestamp),
+    ],
+    description="The schedule, which whoever asks for a prediction knows.",
+)
+
+
+# Computed when it is asked for, by the same code in training and in serving. Nothing from outside
+# the function is used: its source is what a model version is held to.
+@on_demand_feature_view(
+    name="schedule",
+    sources=[departure],
+    schema=[
+        Field(name="departure_minute", dtype=Float64),
+        Field(name="departure_weekday", dtype=Int64),
+        Field(name="scheduled_minutes", dtype=Float64),
+    ],
+    mode="python",
+    description="What the schedule says: minute of the day, weekday (Monday is 0), duration.",
+)
+def schedule(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Read the clock in New York's standard time, all year.
+
+    The year was moved by whole weeks: weekdays and differences stay, but daylight saving does not
+    move along. By a constant offset a departure keeps its hour.
+    """
+    from datetime import timedelta
+
+    departures = [moment - timedelta(hours=5) for moment in inputs["scheduled_departure"]]
+    spans = zip(inputs["scheduled_departure"], inputs["scheduled_arrival"], strict=True)
+    return {
+        "departure_minute": [60.0 * moment.hour + moment.minute for moment in departures],
+        "departure_weekday": [moment.weekday() for moment in departures],
+        "scheduled_minutes": [(end - start).total_seconds() / 60 for start, end in spans],
+    }
+
+
 # Selected one by one: a feature added to a view later must not change what version 1 reads.
 flight_delay_v1 = FeatureService(
     name="flight_delay_v1",
@@ -229,6 +280,7 @@ flight_delay_v1 = FeatureService(
                 "plane_manufacturer",
             ]
         ],
+        schedule,
     ],
     description="What version 1 of the flight-delay model reads.",
 )

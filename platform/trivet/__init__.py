@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trivet.serving.service import PredictionService, TrivetService
     from trivet.settings import Settings, load_settings
     from trivet.training.candidate import Candidate, model_inputs, register
+    from trivet.training.sets import TrainingSet, rebuild_training_set, training_set
 
 __all__ = [
     "Candidate",
@@ -26,12 +27,15 @@ __all__ = [
     "PredictionService",
     "Regression",
     "Settings",
+    "TrainingSet",
     "TrivetService",
     "load_settings",
     "model_inputs",
     "open_store",
     "read_offer",
+    "rebuild_training_set",
     "register",
+    "training_set",
 ]
 
 _HOMES = {
@@ -41,6 +45,7 @@ _HOMES = {
     "trivet.serving.service": ("PredictionService", "TrivetService"),
     "trivet.settings": ("Settings", "load_settings"),
     "trivet.training.candidate": ("Candidate", "model_inputs", "register"),
+    "trivet.training.sets": ("TrainingSet", "rebuild_training_set", "training_set"),
 }
 
 

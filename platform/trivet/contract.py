@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trivet.errors import ContractUnreadable, Difference
 
@@ -32,6 +31,9 @@ _JSON: dict[DType, tuple[type, ...]] = {
 
 REQUEST = "request"
 """The source of a column that the caller sends."""
+
+ON_DEMAND = "on_demand"
+"""What the source of a column begins with that an on-demand feature view computes."""
 
 
 class _Part(BaseModel):
@@ -55,7 +57,9 @@ class Column(_Part):
     """One input column, as preprocess receives it."""
 
     name: str
-    source: str = Field(description="`view:feature` of Feast, or `request`.")
+    source: str = Field(
+        description="`view:feature` of Feast, `on_demand:feature` of Feast, or `request`."
+    )
     dtype: DType
     absent: Absent = "reject"
 
@@ -67,8 +71,13 @@ class Column(_Part):
 
     @property
     def view(self) -> str | None:
-        """The feature view that the column comes from; None for a request column."""
-        return None if self.source == REQUEST else self.source.partition(":")[0]
+        """The feature view that the column is read from; None for one that is sent or computed."""
+        return None if self.source == REQUEST or self.on_demand else self.source.partition(":")[0]
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether an on-demand feature view computes the column from others."""
+        return self.source.startswith(f"{ON_DEMAND}:")
 
     @property
     def feature(self) -> str:
@@ -92,6 +101,15 @@ class View(_Part):
     name: str
     join_keys: tuple[str, ...]
     ttl_seconds: float | None = Field(default=None, description="None: values never expire.")
+
+
+class OnDemandView(_Part):
+    """An on-demand feature view of Feast: computes columns from others, row by row."""
+
+    name: str
+    inputs: tuple[str, ...] = Field(description="Names of the columns that it takes.")
+    outputs: tuple[str, ...] = Field(description="Names of all columns that it gives.")
+    digest: str = Field(description="SHA-256 of its source code.")
 
 
 class Classification(_Part):
@@ -128,7 +146,7 @@ class Runtime(_Part):
 class GoldenRow(_Part):
     """One row whose result is known: as it was asked, what preprocess got, what came out."""
 
-    asked_at: datetime
+    asked_at: AwareDatetime
     request: dict[str, Any] = Field(description="Join keys and request columns, as JSON.")
     features: dict[str, Any] = Field(description="Every input column, null where absent.")
     prediction: dict[str, Any]
@@ -144,6 +162,10 @@ class Contract(_Part):
     join_keys: tuple[JoinKey, ...]
     views: tuple[View, ...]
     columns: tuple[Column, ...] = Field(min_length=1)
+    inputs: tuple[Column, ...] = Field(
+        default=(), description="Columns that only on-demand views take, and not preprocess."
+    )
+    on_demand: tuple[OnDemandView, ...] = ()
     lead_seconds: float = Field(description="How long before its event a prediction is asked.")
     output: Classification | Regression = Field(discriminator="kind")
     runtime: Runtime
@@ -156,9 +178,16 @@ class Contract(_Part):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         known = {view.name for view in self.views}
-        for column in self.columns:
+        names = {column.name for column in self.fed}
+        computed = {name for view in self.on_demand for name in view.outputs}
+        for column in (*self.columns, *self.inputs):
             if column.view is not None and column.view not in known:
                 raise ValueError(f"column {column.name} is of the unknown view {column.view}")
+            if column.on_demand and column.feature not in computed:
+                raise ValueError(f"no on-demand view computes column {column.name}")
+        for on_demand in self.on_demand:
+            if missing := set(on_demand.inputs) - names:
+                raise ValueError(f"{on_demand.name} needs the columns {sorted(missing)}")
         keys = {key.name for key in self.join_keys}
         for view in self.views:
             if missing := set(view.join_keys) - keys:
@@ -166,13 +195,23 @@ class Contract(_Part):
         return self
 
     @property
+    def fed(self) -> tuple[Column, ...]:
+        """The columns that are read or sent, in the contract's order: all but the computed ones."""
+        return tuple(column for column in (*self.columns, *self.inputs) if not column.on_demand)
+
+    @property
+    def computed(self) -> tuple[Column, ...]:
+        """The columns that on-demand views compute, in the contract's order."""
+        return tuple(column for column in self.columns if column.on_demand)
+
+    @property
     def request_columns(self) -> tuple[Column, ...]:
-        """The input columns that the caller sends, in the contract's order."""
-        return tuple(column for column in self.columns if column.source == REQUEST)
+        """The columns that the caller sends, in the contract's order."""
+        return tuple(column for column in self.fed if column.source == REQUEST)
 
     def columns_of(self, view: str) -> tuple[Column, ...]:
-        """Return the input columns that come from one feature view, in the contract's order."""
-        return tuple(column for column in self.columns if column.view == view)
+        """Return the columns that come from one feature view, in the contract's order."""
+        return tuple(column for column in self.fed if column.view == view)
 
     def to_json(self) -> str:
         """Return the document as it is stored: indented, `schema_version` first."""
@@ -198,6 +237,19 @@ class Offer(_Part):
     join_keys: tuple[JoinKey, ...]
     views: tuple[View, ...]
     columns: tuple[Column, ...]
+    inputs: tuple[Column, ...] = ()
+    """What only its on-demand views take: features that the service does not select, request fields."""
+    on_demand: tuple[OnDemandView, ...] = ()
+
+    def relied_on(
+        self, columns: Iterable[Column]
+    ) -> tuple[tuple[OnDemandView, ...], tuple[Column, ...]]:
+        """Return what a choice of columns needs beside them: on-demand views, and their inputs."""
+        chosen = {column.name: column for column in columns}
+        views = tuple(view for view in self.on_demand if chosen.keys() & set(view.outputs))
+        pool = {column.name: column for column in (*self.columns, *self.inputs)}
+        wanted = dict.fromkeys(name for view in views for name in view.inputs)
+        return views, tuple(pool[name] for name in wanted if name not in chosen)
 
 
 def parse_contract(document: str | bytes) -> Contract:
@@ -242,7 +294,11 @@ def compare(contract: Contract, offer: Offer | None) -> tuple[Difference, ...]:
         return (
             Difference(column="*", aspect="feature service", contract=service, feast="missing"),
         )
-    return (*_view_differences(contract, offer), *_column_differences(contract, offer))
+    return (
+        *_view_differences(contract, offer),
+        *_on_demand_differences(contract, offer),
+        *_column_differences(contract, offer),
+    )
 
 
 def _view_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
@@ -264,11 +320,27 @@ def _view_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
             yield _difference(key.name, "join key dtype", key.dtype, dtypes[key.name])
 
 
+def _on_demand_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
+    offered = {view.name: view for view in offer.on_demand}
+    for view in contract.on_demand:
+        now = offered.get(view.name)
+        if now is None:
+            yield _difference(f"{view.name}:*", "on-demand view", "present", "missing")
+            continue
+        if view.inputs != now.inputs:
+            inputs = ", ".join(view.inputs), ", ".join(now.inputs)
+            yield _difference(f"{view.name}:*", "inputs", *inputs)
+        if view.digest != now.digest:
+            yield _difference(f"{view.name}:*", "on-demand code", view.digest[:8], now.digest[:8])
+
+
 def _column_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
-    offered = {column.source: column for column in offer.columns}
-    present = {view.name for view in offer.views}
-    for column in contract.columns:
-        if column.view is None or column.view not in present:
+    offered = {column.source: column for column in (*offer.columns, *offer.inputs)}
+    present = {view.name for view in offer.views} | {view.name for view in offer.on_demand}
+    computed_by = {name: view.name for view in contract.on_demand for name in view.outputs}
+    for column in (*contract.columns, *contract.inputs):
+        owner = computed_by.get(column.feature) if column.on_demand else column.view
+        if owner not in present:
             continue
         now = offered.get(column.source)
         if now is None:

@@ -160,6 +160,31 @@ class ServiceUnreachable(TrivetError):
         )
 
 
+class ServiceRefused(TrivetError):
+    """A service answered the command line with an error."""
+
+    exit_code = 3
+    title = "Service refused"
+
+    def __init__(self, url: str, status: int, body: str) -> None:
+        """`body`: as it came; its beginning is shown."""
+        super().__init__(f"{url} answers {status}: {body[:300]}")
+
+
+class WrongService(TrivetError):
+    """The service at an address is another model's."""
+
+    exit_code = 2
+    title = "Wrong service"
+
+    def __init__(self, url: str, served: str, wanted: str) -> None:
+        """`served`: the model of the service that is there."""
+        super().__init__(
+            f"{url} serves {served}, not {wanted}.",
+            hint="Name the other service's address with --url or TRIVET_SERVICE_URL.",
+        )
+
+
 # --- a report -------------------------------------------------------------------------------------
 
 

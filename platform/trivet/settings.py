@@ -54,6 +54,27 @@ class Settings(BaseSettings):
     feature_timeout_seconds: float = Field(
         default=1.0, gt=0, description="Longest wait for the online store in one request."
     )
+    log_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the requests whose predictions are logged; 0 switches the log off.",
+    )
+    log_flush_seconds: float = Field(
+        default=1.0, gt=0, description="How often logged predictions are written to their segment."
+    )
+    log_queue_rows: int = Field(
+        default=50_000, ge=1, description="Most predictions that wait in a worker to be logged."
+    )
+    log_segment_rows: int = Field(
+        default=100_000, ge=1, description="Rows at which a segment of the log is finished."
+    )
+    log_segment_minutes: float = Field(
+        default=10.0, gt=0, description="Age at which a segment of the log is finished."
+    )
+    log_retention_days: float = Field(
+        default=30.0, gt=0, description="How long finished segments of the log are kept."
+    )
 
     @property
     def tracking_uri(self) -> str:
@@ -136,8 +157,10 @@ def silence_telemetry() -> None:
 def _tool_table(path: Path) -> dict[str, Any] | None:
     try:
         document = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
+    except OSError:
         return None
+    except tomllib.TOMLDecodeError as err:
+        raise BadSetting(f"{path} is not TOML: {err}.") from err
     table = document.get("tool", {}).get("trivet")
     return table if isinstance(table, dict) else None
 

@@ -51,7 +51,7 @@ def released(project: Path) -> Path:
 
 @dataclass
 class FakeService:
-    """Answers every request alike over HTTP, and remembers what it was sent."""
+    """Answers what it is told to over HTTP, its model at /status, and remembers what it was sent."""
 
     content: bytes = b"{}"
     status: int = 200
@@ -59,6 +59,7 @@ class FakeService:
     headers: dict[str, str] = field(default_factory=dict)
     received: list[tuple[str, bytes]] = field(default_factory=list)
     url: str = ""
+    model: str = "shop"
 
 
 @pytest.fixture
@@ -68,6 +69,11 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path == "/status":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps({"model": fake.model}).encode())
+                return
             length = int(self.headers.get("Content-Length") or 0)
             fake.received.append((self.path, self.rfile.read(length)))
             self.send_response(fake.status)
@@ -249,6 +255,26 @@ def test_instances_are_sent_as_they_are(trivet: Any, service: FakeService, tmp_p
     (tmp_path / "body.json").write_text('{"instances": [3]}')
     assert trivet("predict", "shop", "body.json")[0] == 0
     assert service.received == [("/predict", b'{"instances": [3]}')]
+
+
+@pytest.mark.usefixtures("released")
+def test_another_models_service_is_not_asked(trivet: Any, service: FakeService) -> None:
+    """Its refusal would say nothing of the model that was meant."""
+    service.model = "bakery"
+    code, out, err = trivet("predict", "shop")
+    assert (code, out, service.received) == (2, "", [])
+    assert "serves bakery, not shop" in err
+    assert "--url" in err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_service_without_a_champion_says_so_itself(trivet: Any, service: FakeService) -> None:
+    """It runs, so it is not said to be unreachable."""
+    service.status, service.content = 503, b'{"detail": "shop has no champion yet"}'
+    code, _, err = trivet("predict", "shop", "--example", "--url", service.url)
+    assert code == 3
+    assert "answers 503" in err
+    assert "no champion yet" in err
 
 
 @pytest.mark.usefixtures("released")

@@ -203,7 +203,12 @@ def test_the_contract_is_the_live_versions(client: Client) -> None:
 
 def test_the_status_lists_what_is_loaded(client: Client) -> None:
     """An operator compares replicas by it."""
-    assert client.get("/status").json() == {"champion": 2, "versions": [1, 2], "refused": None}
+    assert client.get("/status").json() == {
+        "model": "shop",
+        "champion": 2,
+        "versions": [1, 2],
+        "refused": None,
+    }
 
 
 def test_the_page_is_made_from_trivets_description(client: Client) -> None:

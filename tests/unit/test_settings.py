@@ -92,12 +92,19 @@ def test_an_unknown_name_in_the_projects_file_is_refused(project: Path) -> None:
         load_settings(project)
 
 
-@pytest.mark.parametrize("content", [None, "", "not toml", "[tool]\ntrivet = 3\n"])
+@pytest.mark.parametrize("content", [None, "", "[tool]\ntrivet = 3\n"])
 def test_a_folder_outside_any_project_is_named(tmp_path: Path, content: str | None) -> None:
-    """A file that is absent, empty, broken or without the table makes no project."""
+    """A file that is absent, empty or without the table makes no project."""
     if content is not None:
         (tmp_path / "pyproject.toml").write_text(content)
     with pytest.raises(ProjectNotFound, match=str(tmp_path)):
+        load_settings(tmp_path)
+
+
+def test_a_broken_project_file_is_said_to_be_broken(tmp_path: Path) -> None:
+    """Not that there is no project."""
+    (tmp_path / "pyproject.toml").write_text("[tool.trivet\n")
+    with pytest.raises(BadSetting, match="is not TOML"):
         load_settings(tmp_path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trivet.errors import NoChampion, VersionCorrupt, VersionNotLoaded
+from trivet.errors import FeaturesUnavailable, NoChampion, VersionCorrupt, VersionNotLoaded
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 from trivet.serving.slot import Slot
@@ -59,7 +59,7 @@ def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loa
     slot.look()
     with pytest.raises(NoChampion, match="trivet promote shop"):
         slot.champion()
-    assert slot.describe() == {"champion": None, "versions": [], "refused": None}
+    assert slot.describe() == {"model": "shop", "champion": None, "versions": [], "refused": None}
 
 
 def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
@@ -73,7 +73,12 @@ def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
     assert slot.champion().number == 2
     assert loader.loaded == [1, 2]
     assert swaps == [1, 2]
-    assert slot.describe() == {"champion": 2, "versions": [1, 2], "refused": None}
+    assert slot.describe() == {
+        "model": "shop",
+        "champion": 2,
+        "versions": [1, 2],
+        "refused": None,
+    }
 
 
 def test_a_request_keeps_the_version_that_it_began_with(shelf: Shelf, loader: Loader) -> None:
@@ -129,6 +134,23 @@ def test_the_old_champion_stays_when_the_new_one_cannot_be_loaded(
     assert slot.refused is not None
     assert slot.refused.startswith("version 2: ")
     assert says in slot.refused
+
+
+def test_a_version_that_could_not_be_loaded_is_tried_again(
+    shelf: Shelf, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood in the way may have passed, though the live state is the same."""
+    monkeypatch.setattr("trivet.serving.slot._RETRY_SECONDS", 0.0)
+    loader.broken[1] = FeaturesUnavailable("The feature registry is down.")
+    shelf.write_live(live(1))
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    slot.look()
+    with pytest.raises(NoChampion):
+        slot.champion()
+    loader.broken.clear()
+    slot.look()
+    assert slot.champion().number == 1
+    assert slot.refused is None
 
 
 def test_a_champion_without_a_copy_is_refused(shelf: Shelf, loader: Loader) -> None:

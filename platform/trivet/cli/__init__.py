@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from trivet.cli import features, releases, services
+from trivet.cli import features, logs, releases, services
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
 from trivet.settings import silence_telemetry
@@ -21,7 +21,7 @@ def trivet() -> None:
     """
 
 
-for command in (*releases.COMMANDS, *features.COMMANDS, *services.COMMANDS):
+for command in (*releases.COMMANDS, *features.COMMANDS, *logs.COMMANDS, *services.COMMANDS):
     trivet.add_command(command)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from trivet.cli.output import err, json_option, local_time, out, print_json, table
 from trivet.gates import release_gates
@@ -131,8 +132,8 @@ def _line(entry: Release) -> tuple[str, ...]:
         entry.action if entry.finished else f"{entry.action} (interrupted)",
         "-" if entry.from_version is None else str(entry.from_version),
         str(entry.to_version),
-        entry.who,
-        entry.reason,
+        escape(entry.who),
+        escape(entry.reason),
     )
 
 

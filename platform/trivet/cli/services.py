@@ -16,7 +16,13 @@ import orjson
 from trivet.cli.output import err, json_option, out, print_json, table
 from trivet.clock import system_clock
 from trivet.contract import Contract, parse_contract
-from trivet.errors import BadSetting, NoChampion, ServiceUnreachable
+from trivet.errors import (
+    BadSetting,
+    NoChampion,
+    ServiceRefused,
+    ServiceUnreachable,
+    WrongService,
+)
 from trivet.example import example_request
 from trivet.live import CONTRACT, Shelf
 from trivet.settings import Settings, load_settings
@@ -52,12 +58,14 @@ def predict(model: str, instances: Any, example: bool, url: str | None) -> None:
     settings = load_settings()
     address = url or settings.service_url
     if instances is not None and not example:
+        _check_model(address, model)
         _send(address, instances.read())
         return
     body = example_request(_live_contract(settings, model, url), system_clock())
     if example:
         print_json(body)
     else:
+        _check_model(address, model)
         _send(address, orjson.dumps(body))
 
 
@@ -109,9 +117,23 @@ def _live_contract(settings: Settings, model: str, url: str | None) -> Contract:
 
 def _get(url: str) -> httpx.Response:
     try:
-        return httpx.get(url, timeout=30).raise_for_status()
+        answer = httpx.get(url, timeout=30)
     except httpx.HTTPError as cause:
         raise ServiceUnreachable(url) from cause
+    if answer.is_error:
+        raise ServiceRefused(url, answer.status_code, answer.text)
+    return answer
+
+
+def _check_model(address: str, model: str) -> None:
+    """Check that the service at an address is the model's: each service has one.
+
+    Raises:
+        ServiceUnreachable, ServiceRefused: there is none, or another one.
+    """
+    served = orjson.loads(_get(f"{address}/status").content)["model"]
+    if served != model:
+        raise WrongService(address, served, model)
 
 
 def _send(address: str, body: bytes) -> None:

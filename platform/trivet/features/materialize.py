@@ -8,13 +8,12 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from feast import FeatureStore, FeatureView
-from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
 from filelock import FileLock
 
 from trivet.errors import BadSetting, FeaturesUnavailable
+from trivet.features.online_file import online_file
 from trivet.settings import Settings
 
 
@@ -87,11 +86,7 @@ def _allow_reads_while_writing(store: FeatureStore) -> None:
 
     Feast leaves it in rollback mode, where a reader waits for the whole of a write.
     """
-    config = store.config.online_store
-    if not isinstance(config, SqliteOnlineStoreConfig):
-        return
-    path = Path(config.path)
-    path = path if path.is_absolute() else Path(store.repo_path) / path
-    if path.exists():
+    path = online_file(store)
+    if path is not None and path.exists():
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")

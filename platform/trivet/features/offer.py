@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from feast import FeatureService, FeatureStore, FeatureView
+from feast import FeatureService, FeatureStore, FeatureView, Field
 from feast.errors import FeastObjectNotFoundException
+from feast.feature_view_projection import FeatureViewProjection
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.value_type import ValueType
 
-from trivet.contract import Absent, Column, Contract, DType, JoinKey, Offer, View, compare
+from trivet.contract import (
+    ON_DEMAND,
+    REQUEST,
+    Absent,
+    Column,
+    Contract,
+    DType,
+    JoinKey,
+    Offer,
+    View,
+    compare,
+)
 from trivet.errors import BadSetting, Difference, FeaturesUnavailable
+from trivet.features.on_demand import describe_on_demand
 from trivet.features.store import open_store
 from trivet.settings import Settings
 
@@ -45,22 +58,27 @@ def read_offer(
     try:
         store.refresh_registry()  # type: ignore[no-untyped-call]
         service = store.get_feature_service(service_name)
-        views = [
-            _view_of(store, projection.name) for projection in service.feature_view_projections
-        ]
+        selected = [_view_of(store, p.name) for p in service.feature_view_projections]
+        on_demand = [view for view in selected if isinstance(view, OnDemandFeatureView)]
+        read = {p.name: _view_of(store, p.name) for view in on_demand for p in _sources(view)}
     except FeastObjectNotFoundException:
         return None
     except BadSetting:
         raise
     except Exception as err:
         raise FeaturesUnavailable(f"The feature registry does not answer: {err}") from err
-    join_keys = {key.name: key for view in views for key in _join_keys(view)}
+    views = {view.name: view for view in (*selected, *read.values())}
+    plain = [view for view in views.values() if isinstance(view, FeatureView)]
+    join_keys = {key.name: key for view in plain for key in _join_keys(view)}
+    columns = _columns(service, on_demand, absent or {})
     return Offer(
         project=store.project,
         feature_service=service_name,
         join_keys=tuple(join_keys.values()),
-        views=tuple(_describe(view) for view in views),
-        columns=_columns(service, absent or {}),
+        views=tuple(_describe(view) for view in plain),
+        columns=columns,
+        inputs=_inputs(on_demand, columns, absent or {}),
+        on_demand=tuple(describe_on_demand(view) for view in on_demand),
     )
 
 
@@ -72,14 +90,18 @@ def differences_from_feast(settings: Settings, contract: Contract) -> Sequence[D
     return compare(contract, read_offer(store, contract.feature_service))
 
 
-def _view_of(store: FeatureStore, name: str) -> FeatureView:
+def _view_of(store: FeatureStore, name: str) -> FeatureView | OnDemandFeatureView:
     view = store.registry.get_any_feature_view(name, store.project)
-    if isinstance(view, OnDemandFeatureView) or not isinstance(view, FeatureView):
+    if not isinstance(view, FeatureView | OnDemandFeatureView):
         raise BadSetting(
-            f"{name} is a {type(view).__name__}; a served feature service holds feature views.",
-            hint="Compute request-time columns in preprocess.",
+            f"{name} is a {type(view).__name__}, which a contract cannot name.",
+            hint="A served feature service holds feature views and on-demand feature views.",
         )
     return view
+
+
+def _sources(view: OnDemandFeatureView) -> Sequence[FeatureViewProjection]:
+    return list(view.source_feature_view_projections.values())
 
 
 def _join_keys(view: FeatureView) -> Sequence[JoinKey]:
@@ -99,14 +121,12 @@ def _describe(view: FeatureView) -> View:
     )
 
 
-def _columns(service: FeatureService, absent: Mapping[str, Absent]) -> tuple[Column, ...]:
+def _columns(
+    service: FeatureService, on_demand: Sequence[OnDemandFeatureView], absent: Mapping[str, Absent]
+) -> tuple[Column, ...]:
+    computed = {view.name for view in on_demand}
     columns = [
-        Column(
-            name=field.name,
-            source=f"{projection.name}:{field.name}",
-            dtype=_dtype(field.dtype.to_value_type(), field.name),
-            absent=absent.get(field.name, absent.get(f"{projection.name}:*", "reject")),
-        )
+        _column(projection.name, field, absent, on_demand=projection.name in computed)
         for projection in service.feature_view_projections
         for field in projection.features
     ]
@@ -117,6 +137,42 @@ def _columns(service: FeatureService, absent: Mapping[str, Absent]) -> tuple[Col
             hint="Give the features names that are unique over the service's views.",
         )
     return tuple(columns)
+
+
+def _inputs(
+    on_demand: Sequence[OnDemandFeatureView],
+    columns: Sequence[Column],
+    absent: Mapping[str, Absent],
+) -> tuple[Column, ...]:
+    """Return what on-demand views take and the service does not select itself."""
+    found = {
+        field.name: Column(
+            name=field.name,
+            source=REQUEST,
+            dtype=_dtype(field.dtype.to_value_type(), field.name),
+            absent=absent.get(field.name, "reject"),
+        )
+        for view in on_demand
+        for source in view.source_request_sources.values()
+        for field in source.schema
+    }
+    for view in on_demand:
+        for projection in _sources(view):
+            for field in projection.features:
+                found.setdefault(field.name, _column(projection.name, field, absent))
+    selected = {column.name for column in columns}
+    return tuple(column for name, column in found.items() if name not in selected)
+
+
+def _column(
+    view: str, field: Field, absent: Mapping[str, Absent], *, on_demand: bool = False
+) -> Column:
+    return Column(
+        name=field.name,
+        source=f"{ON_DEMAND if on_demand else view}:{field.name}",
+        dtype=_dtype(field.dtype.to_value_type(), field.name),
+        absent=absent.get(field.name, absent.get(f"{view}:*", "reject")),
+    )
 
 
 def _dtype(kind: ValueType, name: str) -> DType:

@@ -17,6 +17,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from trivet.contract import Contract, DType, View
 from trivet.errors import FeaturesUnavailable
+from trivet.features.online_file import OnlineFile
 from trivet.features.values import AbsentValue, Features, Why
 
 _Stored = tuple[datetime | None, dict[str, Value] | None]
@@ -32,6 +33,7 @@ class OnlineReader:
         Raises:
             FeaturesUnavailable: the registry lacks a view or does not answer.
         """
+        self._file = OnlineFile(store)
         self._views = [_BoundView(store, contract, view) for view in contract.views]
 
     def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
@@ -44,6 +46,7 @@ class OnlineReader:
         Raises:
             FeaturesUnavailable: the store failed; nothing is known about any row.
         """
+        self._file.require()
         reads = [view.read(keys, at) for view in self._views]
         return Features(
             values={name: column for read in reads for name, column in read.values.items()},
@@ -109,7 +112,7 @@ class _BoundView:
         return EntityKey(
             join_keys=[name for name, _ in self._keys],
             entity_values=[
-                Value(**{field: value})
+                _key_value(field, value)
                 for (_, field), value in zip(self._keys, entity, strict=True)
             ],
         )
@@ -140,6 +143,11 @@ def _known(moment: datetime | None) -> datetime | None:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None if aware.timestamp() == 0 else aware
+
+
+def _key_value(field: str, value: Any) -> Value:
+    plain: Any = int(value.timestamp()) if isinstance(value, datetime) else value
+    return Value(**{field: plain})
 
 
 def _decode(value: Value | None) -> Any:

@@ -104,6 +104,20 @@ def download_contract(client: MlflowClient, uri: str, name: str) -> Contract:
         return parse_contract(file.read_bytes())
 
 
+def download_run_file(
+    client: MlflowClient, model: str, version: int, name: str, folder: Path
+) -> Path:
+    """Bring one artifact of the run that a version came from into a folder.
+
+    Raises:
+        UnknownModel: there is no such version.
+        VersionCorrupt: its run is not there any more, or has no such artifact.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    entry = find_version(client, model, version)
+    return _download(client, f"runs:/{entry.run_id}/{name}", folder)
+
+
 def _download(client: MlflowClient, uri: str, folder: Path) -> Path:
     from mlflow.artifacts import download_artifacts
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from trivet.contract import Contract
@@ -41,6 +42,8 @@ class Submission:
     """Pictures of the run, by file name; `.png` where it has no suffix."""
     documents: Mapping[str, object] = field(default_factory=dict)
     """JSON artifacts of the run, by file name."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Files of this machine that become artifacts of the run, by the name they get there."""
     skops_trusted_types: Sequence[str] = ()
 
 
@@ -84,6 +87,16 @@ def _log_evidence(client: MlflowClient, run_id: str, submission: Submission) -> 
         client.log_figure(run_id, figure, name if Path(name).suffix else f"{name}.png")
     for name, document in submission.documents.items():
         client.log_text(run_id, json.dumps(document, indent=2), name)
+    for name, path in submission.files.items():
+        _log_file(client, run_id, path, PurePosixPath(name))
+
+
+def _log_file(client: MlflowClient, run_id: str, path: Path, name: PurePosixPath) -> None:
+    # MLflow gives an artifact the name of its file.
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / name.name
+        link.symlink_to(path.resolve())
+        client.log_artifact(run_id, str(link), str(name.parent) if name.parent.name else None)
 
 
 def _log_model(run_id: str, submission: Submission) -> str:

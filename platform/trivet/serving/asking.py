@@ -67,7 +67,11 @@ class Asker:
         """Sort the contract's fields by what a caller may or must do with them."""
         self._keys: Mapping[str, DType] = {key.name: key.dtype for key in contract.join_keys}
         self._request = {column.name: column for column in contract.request_columns}
-        self._features = {c.name: c for c in contract.columns if c.view is not None}
+        self._features = {
+            column.name: column
+            for column in (*contract.columns, *contract.inputs)
+            if column.name not in self._request
+        }
         self._known = self._keys.keys() | self._request.keys() | self._features.keys()
 
     def check(self, instances: list[Any]) -> Asked:

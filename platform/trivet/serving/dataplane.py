@@ -20,11 +20,15 @@ from trivet.errors import FeaturesUnavailable, TrivetError
 from trivet.features.values import AbsentValue
 from trivet.serving.asking import Asked, checked_instances, parse_instances
 from trivet.serving.loaded import Version
+from trivet.serving.log.entry import Entry, Log
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
 
 Choice = Callable[[Slot], Version]
 """Picks the version that a route means, at the moment at which the request begins."""
+
+CHAMPION = "champion"
+"""The route of a request that names no version and no alias."""
 
 
 class Recorder(Protocol):
@@ -58,7 +62,14 @@ class Answer:
 class DataPlane:
     """Answers requests with the versions in a slot."""
 
-    def __init__(self, slot: Slot, settings: Settings, clock: Clock, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        settings: Settings,
+        clock: Clock,
+        recorder: Recorder,
+        log: Log | None = None,
+    ) -> None:
         """One a worker. Reads and predictions run in one thread of their own.
 
         Feast's SQLite store has one connection, and a predictor is given one thread: a second thread
@@ -68,22 +79,27 @@ class DataPlane:
         self._settings = settings
         self._clock = clock
         self._recorder = recorder
+        self._log = log
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trivet-predict")
 
-    async def predict_bytes(self, body: bytes, choose: Choice, request_id: str) -> Answer:
+    async def predict_bytes(
+        self, body: bytes, choose: Choice, request_id: str, route: str = CHAMPION
+    ) -> Answer:
         """Answer a JSON body; see `predict`."""
         return await self._counted(
-            lambda: parse_instances(body, self._settings), choose, request_id
+            lambda: parse_instances(body, self._settings), choose, request_id, route
         )
 
-    async def predict(self, instances: Any, choose: Choice, request_id: str) -> Answer:
-        """Answer instances.
+    async def predict(
+        self, instances: Any, choose: Choice, request_id: str, route: str = CHAMPION
+    ) -> Answer:
+        """Answer instances; `route` says in the log what `choose` does.
 
         Raises:
             TrivetError: of the step that failed; it was counted.
         """
         return await self._counted(
-            lambda: checked_instances(instances, self._settings), choose, request_id
+            lambda: checked_instances(instances, self._settings), choose, request_id, route
         )
 
     async def ready(self) -> None:
@@ -97,7 +113,7 @@ class DataPlane:
         await self._in_thread(version.probe, self._clock())
 
     async def _counted(
-        self, read: Callable[[], list[Any]], choose: Choice, request_id: str
+        self, read: Callable[[], list[Any]], choose: Choice, request_id: str, route: str
     ) -> Answer:
         version: Version | None = None
         try:
@@ -105,7 +121,9 @@ class DataPlane:
             version = choose(self._slot)
             asked = version.check(read())
             validated = time.perf_counter() - started
-            return await self._answer(version, asked, request_id, started, validated)
+            return await self._answer(
+                version, asked, request_id, route=route, started=started, validated=validated
+            )
         except TrivetError as err:
             self._recorder.refused(None if version is None else version.number, err.status)
             raise
@@ -114,10 +132,18 @@ class DataPlane:
             raise
 
     async def _answer(
-        self, version: Version, asked: Asked, request_id: str, started: float, validated: float
+        self,
+        version: Version,
+        asked: Asked,
+        request_id: str,
+        *,
+        route: str,
+        started: float,
+        validated: float,
     ) -> Answer:
         reading = time.perf_counter()
-        features = await self._in_thread(version.fetch, asked, self._clock())
+        at = self._clock()
+        features = await self._in_thread(version.fetch, asked, at)
         prepared = version.settle(asked, features)
         read = time.perf_counter() - reading
         predicted = await asyncio.get_running_loop().run_in_executor(
@@ -132,6 +158,23 @@ class DataPlane:
         }
         total = time.perf_counter() - started
         self._recorder.answered(version.number, asked.rows, seconds, total, prepared.absent)
+        if self._log is not None:
+            self._log.record(
+                Entry(
+                    request_id=request_id,
+                    asked_at=at,
+                    contract=version.contract,
+                    digest=version.digest,
+                    version=version.number,
+                    route=route,
+                    asked=asked,
+                    features=features,
+                    absent=prepared.absent,
+                    predictions=predicted.predictions,
+                    seconds=seconds,
+                    total_seconds=total,
+                )
+            )
         return Answer(document=document, seconds=seconds, version=version.number)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -22,7 +22,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trivet.errors import RequestTooLarge, TrivetError
-from trivet.serving.dataplane import Answer, Choice, DataPlane, to_bytes
+from trivet.serving.dataplane import CHAMPION, Answer, Choice, DataPlane, to_bytes
 from trivet.serving.problems import MEDIA_TYPE, problem
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
@@ -71,20 +71,26 @@ class Front:
         await app(scope, receive, send)
 
     async def _champion(self, request: Request, request_id: str) -> Response:
-        return await self._predict(request, request_id, lambda slot: slot.champion())
+        return await self._predict(request, request_id, lambda slot: slot.champion(), CHAMPION)
 
     async def _version(self, request: Request, request_id: str) -> Response:
         wanted = request.path_params["version"]
-        return await self._predict(request, request_id, lambda slot: slot.version(wanted))
+        return await self._predict(
+            request, request_id, lambda slot: slot.version(wanted), f"version/{wanted}"
+        )
 
     async def _alias(self, request: Request, request_id: str) -> Response:
         name = request.path_params["alias"]
-        return await self._predict(request, request_id, lambda slot: slot.alias(name))
+        return await self._predict(
+            request, request_id, lambda slot: slot.alias(name), f"alias/{name}"
+        )
 
-    async def _predict(self, request: Request, request_id: str, choose: Choice) -> Response:
+    async def _predict(
+        self, request: Request, request_id: str, choose: Choice, route: str
+    ) -> Response:
         served = self._instance()
         body = await _body(request, served.settings.max_body_bytes)
-        answer = await served.dataplane.predict_bytes(body, choose, request_id)
+        answer = await served.dataplane.predict_bytes(body, choose, request_id, route)
         return _json(to_bytes(answer), request_id, **{"Server-Timing": _server_timing(answer)})
 
     async def _contract(self, request: Request, request_id: str) -> Response:

@@ -7,17 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy.typing as npt
-
-from trivet.columns import from_json, to_columns
-from trivet.contract import Contract, Default, parse_contract
-from trivet.errors import Fault, InvalidInstances, VersionCorrupt
-from trivet.features.values import AbsentValue, Features
+from trivet.contract import Contract, parse_contract
+from trivet.errors import VersionCorrupt
+from trivet.features.values import Features
 from trivet.live import CONTRACT
 from trivet.runtime.onnx import OnnxPredictor
 from trivet.runtime.pipeline import Pipeline, Predicted, verify_golden_rows
 from trivet.runtime.predictor import Predictor
 from trivet.serving.asking import Asked, Asker
+from trivet.serving.settling import Prepared, Transform, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,27 +29,25 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Checked rows with their features in place: what the pipeline takes."""
-
-    columns: dict[str, npt.NDArray[Any]]
-    absent: tuple[AbsentValue, ...]
-
-
 class Version:
     """A loaded version: its contract, its code, its predictor and its reader of features."""
 
     def __init__(
-        self, number: int, contract: Contract, pipeline: Pipeline, reader: Reader | None
+        self,
+        number: int,
+        contract: Contract,
+        pipeline: Pipeline,
+        reader: Reader | None,
+        transforms: Sequence[Transform] = (),
     ) -> None:
-        """`reader`: None where the contract takes nothing from Feast."""
+        """`reader`: None where the contract takes nothing from Feast; `transforms`: in its order."""
         self.number = number
         self.contract = contract
         self.digest = contract.digest
         self._asker = Asker(contract)
         self._pipeline = pipeline
         self._reader = reader
+        self._transforms = transforms
 
     def check(self, instances: list[Any]) -> Asked:
         """Check instances against the contract."""
@@ -64,23 +60,8 @@ class Version:
         return self._reader.read(asked.keys, at)
 
     def settle(self, asked: Asked, features: Features) -> Prepared:
-        """Put overrides and policies over what was read.
-
-        Raises:
-            InvalidInstances: a value is absent and its policy is `reject`.
-        """
-        values = {**features.values, **asked.request}
-        for name, by_row in asked.overrides.items():
-            values[name] = [by_row.get(row, value) for row, value in enumerate(values[name])]
-        absent = tuple(a for a in features.absent if a.row not in _overridden(asked, a))
-        faults = [_fault(a, asked) for a in absent if a.column.absent == "reject"]
-        if faults:
-            raise InvalidInstances(faults)
-        for value in absent:
-            if isinstance(value.column.absent, Default):
-                default = from_json(value.column.dtype, value.column.absent.default)
-                values[value.column.name][value.row] = default
-        return Prepared(columns=to_columns(self.contract.columns, values), absent=absent)
+        """Put overrides and policies over what was read; see `trivet.serving.settling.settle`."""
+        return settle(self.contract, self._transforms, asked, features)
 
     def predict(self, prepared: Prepared) -> Predicted:
         """Run preprocess, predict and postprocess."""
@@ -101,13 +82,23 @@ class Version:
             self._reader.read({key.name: [row[key.name]] for key in self.contract.join_keys}, at)
 
 
-def load_version(number: int, folder: Path, open_reader: Callable[[Contract], Reader]) -> Version:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSource:
+    """Where a contract's features come from, opened for it."""
+
+    reader: Reader
+    transforms: Sequence[Transform] = ()
+
+
+def load_version(
+    number: int, folder: Path, open_source: Callable[[Contract], FeatureSource]
+) -> Version:
     """Load a version from its local copy and verify its golden rows.
 
     Args:
         number: of the version.
         folder: the complete local copy.
-        open_reader: makes a reader; called only for a contract with features from Feast.
+        open_source: opens the features; called only for a contract with features from Feast.
 
     Raises:
         VersionCorrupt: the copy cannot be read or does not answer as its contract says.
@@ -117,8 +108,11 @@ def load_version(number: int, folder: Path, open_reader: Callable[[Contract], Re
     except OSError as err:
         raise VersionCorrupt(f"Version {number} has no readable contract: {err}") from err
     pipeline = Pipeline.load(folder, _predictor(folder, contract), contract.output)
-    reader = open_reader(contract) if contract.feature_service is not None else None
-    version = Version(number, contract, pipeline, reader)
+    if contract.feature_service is None:
+        version = Version(number, contract, pipeline, reader=None)
+    else:
+        source = open_source(contract)
+        version = Version(number, contract, pipeline, source.reader, source.transforms)
     version.verify()
     return version
 
@@ -130,17 +124,3 @@ def _predictor(folder: Path, contract: Contract) -> Predictor:
     from trivet.registry.pyfunc import PyfuncPredictor
 
     return PyfuncPredictor(folder, contract.output)
-
-
-def _overridden(asked: Asked, value: AbsentValue) -> dict[int, Any]:
-    return asked.overrides.get(value.column.name, {})
-
-
-def _fault(value: AbsentValue, asked: Asked) -> Fault:
-    keys = ", ".join(f"{name}={values[value.row]!r}" for name, values in asked.keys.items())
-    aged = "" if value.age_seconds is None else f" ({value.age_seconds:.0f} s old)"
-    return Fault(
-        row=value.row,
-        field=value.column.name,
-        detail=f"{value.column.name} is {value.why}{aged} for {keys}",
-    )

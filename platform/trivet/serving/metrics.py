@@ -50,6 +50,16 @@ class Metrics:
             labelnames=["model"],
             buckets=SECONDS,
         )
+        self._logged = Counter(
+            name="trivet_log_rows_total",
+            documentation="Predictions written to the prediction log.",
+            labelnames=["model"],
+        )
+        self._unlogged = Counter(
+            name="trivet_log_lost_rows_total",
+            documentation="Predictions that the prediction log has lost.",
+            labelnames=["model", "reason"],
+        )
         self._live = Gauge(
             name="trivet_live_version",
             documentation="The version that answers as champion.",
@@ -78,6 +88,14 @@ class Metrics:
         """Count one request that was answered by a problem."""
         shown = "none" if version is None else str(version)
         self._requests.labels(self._model, shown, str(status)).inc()
+
+    def logged(self, rows: int) -> None:
+        """Count predictions that were written to the log."""
+        self._logged.labels(self._model).inc(rows)
+
+    def unlogged(self, rows: int, reason: str) -> None:
+        """Count predictions that the log has lost."""
+        self._unlogged.labels(self._model, reason).inc(rows)
 
     def live(self, version: int) -> None:
         """Say which version is champion in this worker."""

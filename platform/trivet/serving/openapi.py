@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from trivet.contract import Column, Contract, DType
+from trivet.contract import REQUEST, Column, Contract, DType
 from trivet.example import example_request
 
 _TYPES: dict[DType, dict[str, Any]] = {
@@ -141,7 +141,7 @@ def _instances(contract: Contract | None) -> dict[str, Any]:
 
 def _instance(contract: Contract) -> dict[str, Any]:
     keys = {key.name: _TYPES[key.dtype] | {"description": "join key"} for key in contract.join_keys}
-    columns = {column.name: _property(column) for column in contract.columns}
+    columns = {c.name: _property(c) for c in (*contract.columns, *contract.inputs)}
     needed = [c.name for c in contract.request_columns if c.absent == "reject"]
     return {
         "properties": {**columns, **keys},
@@ -151,6 +151,6 @@ def _instance(contract: Contract) -> dict[str, Any]:
 
 
 def _property(column: Column) -> dict[str, Any]:
-    if column.view is None:
+    if column.source == REQUEST:
         return _TYPES[column.dtype] | {"description": "request column"}
     return _TYPES[column.dtype] | {"description": f"optional override of {column.source}"}

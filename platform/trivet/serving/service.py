@@ -68,9 +68,9 @@ class PredictionService:
         gc.freeze()
 
     @bentoml.on_shutdown
-    def stop_following(self) -> None:
-        """End the thread that looks for releases."""
-        self.worker.slot.stop()
+    def stop_worker(self) -> None:
+        """End the thread that looks for releases, and finish the prediction log."""
+        self.worker.stop()
 
     @bentoml.api(route="/predict")
     async def predict(self, instances: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,6 +20,9 @@ from trivet.live import Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 
 log = logging.getLogger("trivet.serving")
+
+_RETRY_SECONDS = 5.0
+"""How long after a version could not be loaded it is tried again."""
 
 Load = Callable[[LoadedVersion], Version]
 
@@ -42,7 +46,9 @@ class Slot:
         self._on_swap = on_swap
         self._loaded = Loaded()
         self._seen: tuple[int, int] | None = None
+        self._retry_at: float | None = None
         self._stop = threading.Event()
+        self._said: dict[int, str] = {}
         self.refused: str | None = None
         """Why the live state on disk is not the one that answers; None when it is."""
 
@@ -92,12 +98,15 @@ class Slot:
         except FileNotFoundError:
             return
         mark = (stat.st_mtime_ns, stat.st_ino)
-        if mark == self._seen:
+        due = self._retry_at is not None and time.monotonic() >= self._retry_at
+        if mark == self._seen and not due:
             return
+        self._seen = mark
+        self._retry_at = None
         live = self._shelf.read_live()
-        if live is not None:
-            self._seen = mark
-            self._swap(live)
+        if live is not None and not self._swap(live):
+            # What stood in the way may pass, such as a feature registry that is down.
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def _one(self, number: int | None, wanted: str) -> Version:
         loaded = self._loaded
@@ -112,13 +121,14 @@ class Slot:
             except Exception:
                 log.exception("%s: the live state could not be followed", self._shelf.model)
 
-    def _swap(self, live: Live) -> None:
+    def _swap(self, live: Live) -> bool:
+        """Return whether every version of the live state is loaded now."""
         ready = {entry.version: self._ready(entry) for entry in live.versions}
         versions = {number: v for number, v in ready.items() if isinstance(v, Version)}
         if live.champion not in versions:
             self.refused = f"version {live.champion}: {ready.get(live.champion, 'has no copy')}"
-            log.error("%s: not released here: %s", live.model, self.refused)
-            return
+            self._say(logging.ERROR, f"not released here: {self.refused}")
+            return False
         before = self._loaded.champion
         self._loaded = Loaded(
             champion=versions[live.champion],
@@ -130,7 +140,17 @@ class Slot:
         self.refused = live.refused
         self._on_swap(live.champion)
         if before is None or before.number != live.champion:
-            log.info("%s: version %d answers now", live.model, live.champion)
+            self._say(logging.INFO, f"version {live.champion} answers now")
+        for number, why in ready.items():
+            if isinstance(why, str):
+                self._say(logging.WARNING, f"version {number} is not loaded: {why}")
+        return len(versions) == len(ready)
+
+    def _say(self, level: int, sentence: str) -> None:
+        """Log a sentence unless it was the last one of its level: a retry says nothing new."""
+        if self._said.get(level) != sentence:
+            self._said[level] = sentence
+            log.log(level, "%s: %s", self._shelf.model, sentence)
 
     def _ready(self, entry: LoadedVersion) -> Version | str:
         """Return the version, loaded already or now, or the reason why it cannot be."""
@@ -149,6 +169,7 @@ class Slot:
         """Return what is loaded, as the readiness details show it."""
         loaded = self._loaded
         return {
+            "model": self._shelf.model,
             "champion": None if loaded.champion is None else loaded.champion.number,
             "versions": sorted(loaded.by_number),
             "refused": self.refused,

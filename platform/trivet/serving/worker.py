@@ -10,12 +10,13 @@ from trivet.clock import Clock, system_clock
 from trivet.errors import TrivetError
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.dataplane import DataPlane
-from trivet.serving.loaded import Reader, Version, load_version
+from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
 from trivet.serving.slot import Slot
 
 if TYPE_CHECKING:
     from trivet.contract import Contract
+    from trivet.serving.log.writer import PredictionLog
     from trivet.settings import Settings
 
 log = logging.getLogger("trivet.serving")
@@ -39,8 +40,15 @@ class Worker:
         self._said = ""
         metrics = Metrics(model)
         self.slot = Slot(self._shelf, self._load, on_swap=metrics.live)
-        self.dataplane = DataPlane(self.slot, settings, clock, metrics)
+        self._log = _start_log(settings, model, metrics)
+        self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
         self.slot.start(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Follow no more releases, and finish the log."""
+        self.slot.stop()
+        if self._log is not None:
+            self._log.close()
 
     async def is_ready(self) -> bool:
         """Say whether a request could be answered now; a positive answer holds for a second."""
@@ -62,13 +70,30 @@ class Worker:
             log.warning("%s: %s", self._shelf.model, state)
 
     def _load(self, entry: LoadedVersion) -> Version:
-        return load_version(entry.version, self._shelf.path(entry.digest), self._open_reader)
+        return load_version(entry.version, self._shelf.path(entry.digest), self._open_source)
 
-    def _open_reader(self, contract: Contract) -> Reader:
+    def _open_source(self, contract: Contract) -> FeatureSource:
         # Feast takes seconds to import: only a model that has features from it pays for that.
+        from trivet.features.on_demand import open_transforms
         from trivet.features.reader import OnlineReader
         from trivet.features.store import open_store
 
         if contract.project not in self._stores:
             self._stores[contract.project] = open_store(self.settings, contract.project)
-        return OnlineReader(self._stores[contract.project], contract)
+        store = self._stores[contract.project]
+        # Definitions may have been applied since the store was opened.
+        store.refresh_registry()
+        return FeatureSource(
+            reader=OnlineReader(store, contract), transforms=open_transforms(store, contract)
+        )
+
+
+def _start_log(settings: Settings, model: str, metrics: Metrics) -> PredictionLog | None:
+    if not settings.log_sample:
+        return None
+    # It brings pyarrow and pandas with it: a worker that logs nothing does without.
+    from trivet.serving.log.writer import PredictionLog
+
+    started = PredictionLog(settings, model, metrics)
+    started.start()
+    return started

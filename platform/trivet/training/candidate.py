@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,17 @@ from matplotlib.figure import Figure
 from trivet.clock import system_clock
 from trivet.columns import Columns, stored
 from trivet.contract import (
+    REQUEST,
     Classification,
     Column,
     Contract,
     GoldenRow,
     JoinKey,
     Offer,
+    OnDemandView,
     Regression,
     Runtime,
+    View,
 )
 from trivet.registry.client import connect
 from trivet.registry.register import Submission, log_version
@@ -37,6 +40,9 @@ from trivet.runtime.predictor import Output, Predictor
 from trivet.runtime.steps import load_preprocess
 from trivet.settings import Settings
 from trivet.training.frames import to_columns, to_frame
+
+if TYPE_CHECKING:  # it imports Feast, which a model with all columns in the request does without
+    from trivet.training.sets import TrainingSet
 
 GOLDEN_ROWS = 8
 TRUSTED_TYPES = (
@@ -76,6 +82,8 @@ class Candidate:
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    training_set: TrainingSet | None = None
+    """What was trained on; the run keeps what it takes to make the very set again."""
     skops_trusted_types: Sequence[str] = TRUSTED_TYPES
     """Types that the author vouches for; stored with the version, so that consumers name none."""
 
@@ -102,6 +110,7 @@ def register(settings: Settings, candidate: Candidate) -> int:
     if compiled.model is not None:
         pipeline = _pipeline(candidate, OnnxPredictor(compiled.model, candidate.output))
     contract = _contract(candidate, compiled, _golden(candidate, pipeline))
+    trained_on = candidate.training_set
     return log_version(
         connect(settings),
         settings,
@@ -116,7 +125,11 @@ def register(settings: Settings, candidate: Candidate) -> int:
             params=candidate.params,
             tags=_lineage(contract),
             figures=candidate.figures,
-            documents=_feast_documents(contract),
+            documents={
+                **_feast_documents(contract),
+                **(trained_on.documents if trained_on else {}),
+            },
+            files=trained_on.files if trained_on else {},
             skops_trusted_types=candidate.skops_trusted_types,
         ),
         run_name=candidate.run_name,
@@ -156,15 +169,16 @@ def _code(candidate: Candidate, name: str) -> Path | None:
 
 def _contract(candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow, ...]) -> Contract:
     offer = candidate.offer
-    used = {column.view for column in candidate.columns}
-    views = tuple(view for view in offer.views if view.name in used) if offer else ()
+    on_demand, inputs = _beside(candidate)
     return Contract(
         model=candidate.model,
         project=offer.project if offer else None,
         feature_service=offer.feature_service if offer else None,
         join_keys=_join_keys(candidate),
-        views=views,
+        views=_views(candidate),
         columns=tuple(candidate.columns),
+        inputs=inputs,
+        on_demand=on_demand,
         lead_seconds=candidate.lead.total_seconds(),
         output=candidate.output,
         runtime=Runtime(
@@ -178,9 +192,29 @@ def _contract(candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow,
     )
 
 
+def _beside(candidate: Candidate) -> tuple[tuple[OnDemandView, ...], tuple[Column, ...]]:
+    """Return what the candidate's columns need beside them: on-demand views and their inputs."""
+    return candidate.offer.relied_on(candidate.columns) if candidate.offer else ((), ())
+
+
+def _views(candidate: Candidate) -> tuple[View, ...]:
+    used = {column.view for column in (*candidate.columns, *_beside(candidate)[1])}
+    offered = candidate.offer.views if candidate.offer else ()
+    return tuple(view for view in offered if view.name in used)
+
+
 def _join_keys(candidate: Candidate) -> tuple[JoinKey, ...]:
+    """Return the keys of the views that are used: nobody has to send the others."""
+    needed = {key for view in _views(candidate) for key in view.join_keys}
     offered = candidate.offer.join_keys if candidate.offer else ()
-    return (*offered, *candidate.join_keys)
+    return (*(key for key in offered if key.name in needed), *candidate.join_keys)
+
+
+def _asked_fields(candidate: Candidate) -> list[str]:
+    """Return the names of what a caller sends: join keys, then request columns."""
+    columns = (*candidate.columns, *_beside(candidate)[1])
+    sent = [column.name for column in columns if column.source == REQUEST]
+    return list(dict.fromkeys([*(key.name for key in _join_keys(candidate)), *sent]))
 
 
 def _golden(candidate: Candidate, pipeline: Pipeline) -> tuple[GoldenRow, ...]:
@@ -190,12 +224,11 @@ def _golden(candidate: Candidate, pipeline: Pipeline) -> tuple[GoldenRow, ...]:
     rows = frame.iloc[chosen]
     values = to_columns(candidate.columns, rows)
     predictions = pipeline.run(values).predictions
-    asked = [name.name for name in _join_keys(candidate)]
-    asked += [column.name for column in candidate.columns if column.source == "request"]
+    asked = _asked_fields(candidate)
     return tuple(
         golden_row(
             asked_at=_asked_at(rows, number),
-            request={name: rows[name].iloc[number] for name in dict.fromkeys(asked)},
+            request={name: rows[name].iloc[number] for name in asked},
             features={c.name: stored(c, values[c.name][number]) for c in candidate.columns},
             prediction=predictions[number],
         )

@@ -1,0 +1,227 @@
+"""The log of one worker: a bounded queue, and a thread that writes it to segments."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import groupby
+from typing import Protocol
+
+import pyarrow as pa
+
+from trivet.clock import Clock, system_clock
+from trivet.logged import LOG_TIMESTAMP, log_folder
+from trivet.serving.log.entry import Entry
+from trivet.serving.log.rows import Rows
+from trivet.serving.log.segment import Segment, recover
+from trivet.serving.log.sweep import remove_expired
+from trivet.settings import Settings
+
+log = logging.getLogger("trivet.serving")
+
+_LOOK_SECONDS = 0.05
+_SLICE_ROWS = 512
+"""Rows that make a batch of their own before a flush is due: Arrow's cost a batch is paid off, and few
+objects live long enough for the garbage collector to go through them."""
+_SWEEP_SECONDS = 60.0
+_RETRY_SECONDS = 10.0
+"""How long a segment that could not be finished is left alone."""
+_CLOSE_SECONDS = 30.0
+
+
+class Counts(Protocol):
+    """Counts rows; `trivet.serving.metrics.Metrics` in a service."""
+
+    def logged(self, rows: int) -> None:
+        """Count rows that were flushed."""
+        ...
+
+    def unlogged(self, rows: int, reason: str) -> None:
+        """Count rows that were lost: `queue`, `disk` or `unfit`."""
+        ...
+
+
+class PredictionLog:
+    """Takes entries from requests, and writes them in a thread of its own."""
+
+    def __init__(
+        self, settings: Settings, model: str, counts: Counts, clock: Clock = system_clock
+    ) -> None:
+        """Nothing is written before `start`; `clock` is asked for the retention."""
+        self._settings = settings
+        self._model = model
+        self._folder = log_folder(settings.home, model)
+        self._counts = counts
+        self._clock = clock
+        self._queue: deque[Entry] = deque()
+        # Each is written by one thread alone, so neither needs a lock.
+        self._rows_in = 0
+        self._rows_out = 0
+        self._sampled = settings.log_sample
+        self._most = settings.log_queue_rows
+        self._rows: dict[str, Rows] = {}
+        self._ready: deque[tuple[str, pa.RecordBatch]] = deque()
+        self._segments: dict[str, Segment] = {}
+        self._not_before: dict[str, float] = {}
+        self._failing = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="trivet-log", daemon=True)
+
+    def start(self) -> None:
+        """Recover what ended workers have left, and write from then on."""
+        pa.array([0])  # at its first array pyarrow imports pandas; not in the midst of requests
+        self._thread.start()
+
+    def record(self, entry: Entry) -> None:
+        """Take a request; over the queue's limit its rows are dropped and counted."""
+        if self._sampled < 1 and not _is_sampled(entry.request_id, self._sampled):
+            return
+        rows = entry.asked.rows
+        if self._rows_in - self._rows_out + rows > self._most:
+            self._counts.unlogged(rows, "disk" if self._failing else "queue")
+            return
+        self._rows_in += rows
+        self._queue.append(entry)
+
+    def close(self) -> None:
+        """Write what is queued, finish the segments, and end the thread."""
+        self._stop.set()
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        flushed = swept = -1e9
+        while not self._stop.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            due = now - flushed >= self._settings.log_flush_seconds
+            if due or (self._rows_in - self._rows_out >= _SLICE_ROWS and not self._failing):
+                flushed = now
+                self._guarded(self._flush)
+                self._guarded(self._rotate)
+            if now - swept >= _SWEEP_SECONDS:
+                swept = now
+                self._guarded(self._sweep)
+        self._guarded(self._flush)
+        self._finish_all()
+
+    def _flush(self) -> None:
+        """Write all that is queued; what cannot be written now stays queued.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        while self._ready or self._queue:
+            if not self._ready:
+                self._convert(self._take())
+            while self._ready:
+                digest, batch = self._ready[0]
+                self._segment(digest, batch).append(batch)
+                self._ready.popleft()
+                self._rows_out += batch.num_rows
+                self._counts.logged(batch.num_rows)
+                self._resumed()
+
+    def _take(self) -> list[Entry]:
+        """Take entries of about a slice's rows."""
+        taken, rows = [], 0
+        while self._queue and rows < _SLICE_ROWS:
+            taken.append(self._queue.popleft())
+            rows += taken[-1].asked.rows
+        return taken
+
+    def _convert(self, entries: list[Entry]) -> None:
+        for digest, group in groupby(entries, key=lambda entry: entry.digest):
+            same = list(group)
+            rows = self._rows.get(digest)
+            if rows is None:
+                rows = self._rows[digest] = Rows(same[0].contract, digest)
+            try:
+                self._ready.append((digest, rows.batch(same, _Pause())))
+            except Exception:
+                log.exception("%s: a prediction does not fit its contract's log", self._model)
+                self._convert_singly(rows, digest, same)
+
+    def _convert_singly(self, rows: Rows, digest: str, entries: list[Entry]) -> None:
+        """Keep a request that has no row from taking those with it that were in its batch."""
+        for entry in entries:
+            try:
+                self._ready.append((digest, rows.batch([entry])))
+            except Exception:  # noqa: BLE001 - said above, whatever it is
+                self._rows_out += entry.asked.rows
+                self._counts.unlogged(entry.asked.rows, "unfit")
+
+    def _segment(self, digest: str, batch: pa.RecordBatch) -> Segment:
+        if digest not in self._segments:
+            first = batch.column(LOG_TIMESTAMP)[0].as_py()
+            self._segments[digest] = Segment.create(self._folder, batch.schema, digest, first)
+        return self._segments[digest]
+
+    def _rotate(self) -> None:
+        now = time.monotonic()
+        for digest, segment in list(self._segments.items()):
+            full = segment.rows >= self._settings.log_segment_rows
+            old = now - segment.since >= 60 * self._settings.log_segment_minutes
+            if (full or old) and now >= self._not_before.get(digest, now):
+                self._not_before[digest] = now + _RETRY_SECONDS
+                segment.finish()
+                del self._segments[digest], self._not_before[digest]
+
+    def _sweep(self) -> None:
+        if recovered := recover(self._folder):
+            log.info("%s: %d log segment(s) of ended workers recovered", self._model, recovered)
+        kept = timedelta(days=self._settings.log_retention_days)
+        remove_expired(self._folder, self._clock() - kept)
+
+    def _finish_all(self) -> None:
+        if lost := self._rows_in - self._rows_out:
+            self._counts.unlogged(lost, "disk")
+            log.error("%s: %d predictions could not be logged", self._model, lost)
+        for segment in self._segments.values():
+            try:
+                segment.finish()
+            except OSError:
+                segment.leave()
+        self._segments.clear()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a step; a disk that refuses is said once, and tried again."""
+        try:
+            step()
+        except OSError as err:
+            if not self._failing:
+                log.error("%s: the prediction log cannot be written: %s", self._model, err)  # noqa: TRY400
+            self._failing = True
+        except Exception:
+            log.exception("%s: the prediction log failed", self._model)
+
+    def _resumed(self) -> None:
+        if self._failing:
+            self._failing = False
+            log.warning("%s: the prediction log is written again", self._model)
+
+
+class _Pause:
+    """Gives the interpreter to the event loop before that has to ask for it.
+
+    A thread that computes is made to let go after 5 ms only; a request would wait that long.
+    """
+
+    _MOST = 0.0003
+    _REST = 0.00005
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __call__(self) -> None:
+        if time.perf_counter() - self._since > self._MOST:
+            time.sleep(self._REST)
+            self._since = time.perf_counter()
+
+
+def _is_sampled(request_id: str, share: float) -> bool:
+    """Decide by the id alone: all rows of a request or none, and the same in every replica."""
+    return zlib.crc32(request_id.encode()) < share * 2**32

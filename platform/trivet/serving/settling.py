@@ -1,0 +1,106 @@
+"""From what was asked and read to what preprocess takes: overrides, policies, computed columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from trivet.columns import from_json, to_columns
+from trivet.contract import Column, Contract, Default
+from trivet.errors import Fault, InvalidInstances, PredictionFailed
+from trivet.features.values import AbsentValue, Features
+from trivet.serving.asking import Asked
+
+
+class Transform(Protocol):
+    """An on-demand view's code; `trivet.features.on_demand.OnDemandTransform`."""
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the columns that it takes."""
+        ...
+
+    def compute(self, values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """Compute n rows of every output from n values of every input."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Checked rows with their features in place: what the pipeline takes."""
+
+    columns: dict[str, npt.NDArray[Any]]
+    absent: tuple[AbsentValue, ...]
+
+
+def settle(
+    contract: Contract, transforms: Sequence[Transform], asked: Asked, features: Features
+) -> Prepared:
+    """Put overrides and policies over what was read, and compute what is computed on demand.
+
+    Raises:
+        InvalidInstances: a value is absent and its policy is `reject`.
+        PredictionFailed: an on-demand view's code failed.
+    """
+    values = {**features.values, **asked.request}
+    absent = _settled(values, features.absent, asked)
+    for transform in transforms:
+        values |= _computed(transform, values, asked.rows)
+    if transforms:
+        absent += _settled(values, tuple(_nulls(contract.computed, values)), asked)
+    return Prepared(columns=to_columns(contract.columns, values), absent=absent)
+
+
+def _settled(
+    values: dict[str, list[Any]], absent: Sequence[AbsentValue], asked: Asked
+) -> tuple[AbsentValue, ...]:
+    """Put overrides and then policies over values, in place; return what is absent even so."""
+    for name, by_row in asked.overrides.items():
+        if name in values:
+            values[name] = [by_row.get(row, value) for row, value in enumerate(values[name])]
+    left = tuple(a for a in absent if a.row not in asked.overrides.get(a.column.name, {}))
+    faults = [_fault(a, asked) for a in left if a.column.absent == "reject"]
+    if faults:
+        raise InvalidInstances(faults)
+    for value in left:
+        if isinstance(value.column.absent, Default):
+            default = from_json(value.column.dtype, value.column.absent.default)
+            values[value.column.name][value.row] = default
+    return left
+
+
+def _computed(
+    transform: Transform, values: Mapping[str, list[Any]], rows: int
+) -> dict[str, list[Any]]:
+    try:
+        computed = transform.compute({name: values[name] for name in transform.inputs})
+        if any(len(column) != rows for column in computed.values()):
+            raise ValueError(f"{rows} rows went in, another number came out")  # noqa: TRY301
+    except Exception as err:
+        raise PredictionFailed(f"The on-demand view {transform.name}", err) from err
+    return computed
+
+
+def _nulls(columns: Iterable[Column], values: Mapping[str, list[Any]]) -> Iterator[AbsentValue]:
+    for column in columns:
+        for row, value in enumerate(values[column.name]):
+            if value is None:
+                yield AbsentValue(row=row, column=column, why="null", age_seconds=None)
+
+
+def _fault(value: AbsentValue, asked: Asked) -> Fault:
+    keys = ", ".join(f"{name}={values[value.row]!r}" for name, values in asked.keys.items())
+    aged = "" if value.age_seconds is None else f" ({value.age_seconds:.0f} s old)"
+    return Fault(
+        row=value.row,
+        field=value.column.name,
+        detail=f"{value.column.name} is {value.why}{aged} for {keys}",
+    )

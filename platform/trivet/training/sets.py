@@ -1,0 +1,371 @@
+"""A training set: an entity frame joined with its features, and what it takes to make it again.
+
+entities -> entities.parquet -> as-of join, chunk by chunk -> rows.parquet, and a record of both
+
+The joined rows lie in a Parquet file, not in memory: a frame of any length is made in the memory of
+one chunk and the features' sources, and whoever trains on it decides whether to have it whole
+(`frame`), in parts (`batches`) or by a reader of their own (`path`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from trivet.contract import Column, JoinKey, Offer, View
+from trivet.errors import BadSetting, UnknownModel, VersionCorrupt
+from trivet.features.asof import Store, open_join
+from trivet.features.offer import read_offer
+from trivet.features.question import ARROW, Question, SourceState, Span, base_columns, moments
+from trivet.features.store import open_store
+from trivet.registry.client import connect
+from trivet.registry.download import download_run_file
+from trivet.settings import Settings
+from trivet.training.digest import TableDigest
+
+ENTITIES = "trivet/entities.parquet"
+RECORD = "trivet/training_set.json"
+"""The artifacts of a run by which its training set can be made again."""
+
+CHUNK = 2**18
+"""Entity rows joined at a time: some 100 MB with 40 columns."""
+
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+"""So that a feature's dtype does not depend on whether some row happens to lack it."""
+
+
+class Record(BaseModel):
+    """What a training set was made of, as it is stored with the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    project: str
+    service: str
+    timestamp: str
+    columns: tuple[Column, ...]
+    views: tuple[View, ...]
+    join_keys: tuple[JoinKey, ...]
+    sources: tuple[SourceState, ...]
+    rows: int
+    entity_digest: str
+    """Over the values of the entity frame."""
+    digest: str
+    """Over the values of the joined rows."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked of the features."""
+        return Question(
+            columns=self.columns,
+            views=self.views,
+            join_keys=self.join_keys,
+            timestamp=self.timestamp,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
+class TrainingSet:
+    """An entity frame joined with features; its files go when nobody holds it any more.
+
+    The entity frame's own columns come first, as they were; then one column a feature: float64,
+    `Int64`, `boolean`, object (text or None), or datetime64[us, UTC].
+    """
+
+    record: Record
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Tie the folder's life to this object's."""
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def __len__(self) -> int:
+        """Return the number of rows: the entity frame's."""
+        return self.record.rows
+
+    @property
+    def project(self) -> str:
+        """The Feast project."""
+        return self.record.project
+
+    @property
+    def service(self) -> str:
+        """The feature service."""
+        return self.record.service
+
+    @property
+    def entity_digest(self) -> str:
+        """A digest of the entity frame's values."""
+        return self.record.entity_digest
+
+    @property
+    def path(self) -> Path:
+        """The joined rows as one Parquet file, for readers of other libraries."""
+        return self.folder / "rows.parquet"
+
+    @property
+    def entities(self) -> Path:
+        """The entity frame as a Parquet file."""
+        return self.folder / "entities.parquet"
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All rows, in the entity frame's order; read at every access, so hold on to it."""
+        own = [name for name in pq.read_schema(self.path).names if name not in self._features]
+        return _frame(
+            pq.read_table(self.path, columns=own), pq.read_table(self.path, columns=self._features)
+        )
+
+    def batches(self, rows: int = CHUNK) -> Iterator[pd.DataFrame]:
+        """Yield the same rows in parts of at most so many, for what need not be in memory at once."""
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                part = pa.Table.from_batches([batch])
+                yield _frame(part.drop_columns(self._features), part.select(self._features))
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What a run keeps of it as files, by artifact name."""
+        return {ENTITIES: self.entities}
+
+    @property
+    def documents(self) -> Mapping[str, Any]:
+        """What a run keeps of it as JSON, by artifact name."""
+        return {RECORD: self.record.model_dump(mode="json")}
+
+    @property
+    def _features(self) -> list[str]:
+        return [column.name for column in self.record.columns]
+
+
+def training_set(
+    settings: Settings,
+    entities: pd.DataFrame | Path,
+    service: str,
+    *,
+    columns: Sequence[Column] | None = None,
+    timestamp: str = "event_timestamp",
+    progress: bool = True,
+) -> TrainingSet:
+    """Join every row of an entity frame with a feature service's features as of its moment.
+
+    No row sees a value from its future, and none is lost: what is unknown or expired is null. The
+    rules are those of Feast's own retrieval; see `trivet.features.asof`.
+
+    Args:
+        settings: of the project.
+        entities: n rows with the join keys, the timestamp, and whatever else should go along, such
+            as labels; in any order, equal rows included. A Parquet file where that is too much to
+            hold in memory. An index is left out.
+        service: the feature service.
+        columns: only these of its columns; those of the request may be among them. Default: all.
+        timestamp: the entity frame's column with the moments to look back from; in UTC, or with a
+            zone.
+        progress: show a bar on standard error.
+
+    Raises:
+        BadSetting: the service or a column is not there, or not of its dtype.
+        FeaturesUnavailable: a source could not be read.
+    """
+    store = open_store(settings)
+    offer = read_offer(store, service)
+    if offer is None:
+        raise BadSetting(
+            f"Feast project {store.project} has no feature service {service}.",
+            hint="feast apply in the feature repository brings it.",
+        )
+    question = _question(offer, columns, timestamp)
+    return _make(settings, store, entities, question, service, progress=progress)
+
+
+def rebuild_training_set(
+    settings: Settings, model: str, version: int, *, progress: bool = True
+) -> TrainingSet:
+    """Make the training set of a registered version again, from what its run has kept.
+
+    Columns and times to live are those of then, whatever the feature service has become. The
+    sources are those of now: rows that were added to them since do no harm where they are later
+    than the entity frame's moments.
+
+    Raises:
+        UnknownModel: there is no such version, or it was registered without its training set.
+        VersionCorrupt: what comes out is not what it was; the sentence names the changed sources.
+        FeaturesUnavailable: a view or its source is not there any more.
+    """
+    client = connect(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            record = _read_record(download_run_file(client, model, version, RECORD, Path(folder)))
+            entities = download_run_file(client, model, version, ENTITIES, Path(folder))
+        except VersionCorrupt as err:
+            raise UnknownModel(
+                f"{model} version {version} has no training set that could be made again: {err}",
+                hint="Register with Candidate(training_set=...).",
+            ) from err
+        store = open_store(settings, record.project)
+        again = _make(settings, store, entities, record.question, record.service, progress=progress)
+    _check(again.record, record, f"{model} version {version}")
+    return again
+
+
+def _question(offer: Offer, columns: Sequence[Column] | None, timestamp: str) -> Question:
+    chosen = base_columns(offer.columns if columns is None else columns)
+    offered = {column.source: column.dtype for column in offer.columns}
+    for column in chosen:
+        if offered.get(column.source) != column.dtype:
+            raise BadSetting(
+                f"Feature service {offer.feature_service} has no {column.source} "
+                f"of dtype {column.dtype}."
+            )
+    if not chosen:
+        raise BadSetting(f"None of the columns is of feature service {offer.feature_service}.")
+    used = {column.view for column in chosen}
+    views = tuple(view for view in offer.views if view.name in used)
+    return Question(columns=chosen, views=views, join_keys=offer.join_keys, timestamp=timestamp)
+
+
+def _make(
+    settings: Settings,
+    store: Store,
+    entities: pd.DataFrame | Path,
+    question: Question,
+    service: str,
+    *,
+    progress: bool,
+) -> TrainingSet:
+    parent = settings.home / "training_sets"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="set-", dir=parent))
+    try:
+        _keep_entities(entities, folder / "entities.parquet")
+        record = _join(store, question, service, folder, progress=progress)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return TrainingSet(record=record, folder=folder)
+
+
+def _keep_entities(entities: pd.DataFrame | Path, target: Path) -> None:
+    """Write the entity frame as it is now: neither the caller nor a file changes it any more."""
+    if isinstance(entities, Path):
+        shutil.copyfile(entities, target)
+        return
+    try:
+        schema = pa.Schema.from_pandas(entities, preserve_index=False)
+        with pq.ParquetWriter(target, schema) as writer:
+            for start in range(0, len(entities), CHUNK):
+                part = entities.iloc[start : start + CHUNK]
+                writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as err:
+        raise BadSetting(f"The entity frame cannot be stored: {err}.") from err
+
+
+def _join(
+    store: Store, question: Question, service: str, folder: Path, *, progress: bool
+) -> Record:
+    """Write the joined rows chunk by chunk, and return the record of them."""
+    entity_digest, digest = TableDigest(), TableDigest()
+    with pq.ParquetFile(folder / "entities.parquet") as file:
+        schema = _joined_schema(file.schema_arrow, question)
+        with (
+            open_join(store, question, _span(file, question), folder) as join,
+            pq.ParquetWriter(folder / "rows.parquet", schema) as writer,
+        ):
+            for entities in _chunks(file, progress=progress):
+                features = join.features(entities)
+                columns = [*entities.columns, *features.columns]
+                entity_digest.update(entities)
+                digest.update(features)
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            return Record(
+                project=store.project,
+                service=service,
+                timestamp=question.timestamp,
+                columns=question.columns,
+                views=question.views,
+                join_keys=question.join_keys,
+                sources=join.sources,
+                rows=file.metadata.num_rows,
+                entity_digest=entity_digest.hexdigest(),
+                digest=digest.hexdigest(),
+            )
+
+
+def _joined_schema(own: pa.Schema, question: Question) -> pa.Schema:
+    if both := sorted(set(own.names) & {column.name for column in question.columns}):
+        raise BadSetting(
+            f"The entity frame has {', '.join(both)}, and so has the feature service.",
+            hint="Rename the frame's own column, or leave the feature out of columns.",
+        )
+    for column in question.columns:
+        own = own.append(pa.field(column.name, ARROW[column.dtype]))
+    return own
+
+
+def _span(file: pq.ParquetFile, question: Question) -> Span | None:
+    """Return the first and the last moment; only their column is read."""
+    name = question.timestamp
+    if name not in file.schema_arrow.names:
+        raise BadSetting(f"The entity frame has no column {name}.")
+    spans = [
+        pc.min_max(moments(pa.Table.from_batches([batch]), name)).as_py()
+        for batch in file.iter_batches(batch_size=CHUNK, columns=[name])
+    ]
+    known = [span for span in spans if span["min"] is not None]
+    if not known:
+        return None
+    return min(span["min"] for span in known), max(span["max"] for span in known)
+
+
+def _chunks(file: pq.ParquetFile, *, progress: bool) -> Iterator[pa.Table]:
+    """Yield the entity frame in parts, and count on the bar what has been worked on."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not progress) as bar:
+        task = bar.add_task("Joining features", total=file.metadata.num_rows)
+        for batch in file.iter_batches(batch_size=CHUNK):
+            yield pa.Table.from_batches([batch])
+            bar.update(task, advance=batch.num_rows)
+
+
+def _frame(own: pa.Table, features: pa.Table) -> pd.DataFrame:
+    """Return both as one frame, with a plain index; the tables are used up on the way."""
+    sparing = {"self_destruct": True, "split_blocks": True}
+    left: pd.DataFrame = own.to_pandas(**sparing).reset_index(drop=True)
+    right: pd.DataFrame = features.to_pandas(
+        **sparing, ignore_metadata=True, types_mapper=_NULLABLE.get
+    )
+    return pd.concat([left, right], axis=1)
+
+
+def _read_record(path: Path) -> Record:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as err:
+        raise VersionCorrupt(f"{RECORD} cannot be read: {err.errors()[0]['msg']}.") from err
+
+
+def _check(again: Record, record: Record, name: str) -> None:
+    if again.entity_digest != record.entity_digest:
+        raise VersionCorrupt(f"{ENTITIES} of {name} is not the one that was trained on.")
+    if again.digest != record.digest:
+        then = {source.view: source.digest for source in record.sources}
+        changed = [source.view for source in again.sources if source.digest != then[source.view]]
+        raise VersionCorrupt(
+            f"The training set of {name} comes out different: its sources have changed "
+            f"({', '.join(changed) or 'none that is a file'}).",
+            hint="Bring the sources back as they were, or train anew.",
+        )
