@@ -188,7 +188,9 @@ def measure(
         plane = DataPlane(None, settings, system_clock, counts, log)  # type: ignore[arg-type]
         gc.collect()
         gc.freeze()
+        began = time.process_time()
         answered, took = asyncio.run(drive(plane, one, sent, seconds))
+    spent = time.process_time() - began
     if log is not None and counts.written + counts.lost != answered * rows:
         sys.exit(f"{answered * rows} rows predicted, {counts.written} written, {counts.lost} lost")
     p50, p99 = np.quantile(took, [0.5, 0.99])
@@ -196,6 +198,7 @@ def measure(
         "rows_per_second": answered * rows / seconds,
         "p50_ms": 1000 * float(p50),
         "p99_ms": 1000 * float(p99),
+        "cpu_us_a_row": 1e6 * spent / (answered * rows),
         "lost": counts.lost,
     }
 
@@ -232,8 +235,8 @@ def main() -> None:
     if options.json:
         json.dump(results, sys.stdout, indent=2)
         return
-    print("| columns | rows a request | rows/s | p50 ms | p99 ms | lost |")  # noqa: T201
-    print("| --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    print("| columns | rows a request | rows/s | p50 ms | p99 ms | CPU us/row | lost |")  # noqa: T201
+    print("| --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
     for result in results:
         before, after = result["without"], result["with"]
         print(  # noqa: T201
@@ -241,7 +244,9 @@ def main() -> None:
             f"| {before['rows_per_second']:,.0f} / {after['rows_per_second']:,.0f} "
             f"({after['rows_per_second'] / before['rows_per_second'] - 1:+.1%}) "
             f"| {before['p50_ms']:.2f} / {after['p50_ms']:.2f} "
-            f"| {before['p99_ms']:.2f} / {after['p99_ms']:.2f} | {after['lost']:,.0f} |"
+            f"| {before['p99_ms']:.2f} / {after['p99_ms']:.2f} "
+            f"| {before['cpu_us_a_row']:.1f} / {after['cpu_us_a_row']:.1f} "
+            f"| {after['lost']:,.0f} |"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -580,7 +579,7 @@ class TestRebuilding:
         self.project = project
         self.rows = [hourly("a", NOON + n * UNIT, float(n % 7), visitors=n) for n in range(40)]
         project.write("hourly", HOURLY, self.rows)
-        entities = asked(*(("a", 1, NOON + n * UNIT) for n in range(0, 40)), ("a", 1, None))
+        entities = asked(*(("a", 1, NOON + n * UNIT) for n in range(40)), ("a", 1, None))
         columns = [
             Column(name="sales", source="by_hour:sales", dtype="float64"),
             Column(name="visitors", source="by_hour:visitors", dtype="int64"),
@@ -661,4 +660,3 @@ class TestRebuilding:
         version = trivet.register(self.project.settings, trivet.Candidate(**{**fields, **changed}))
         with pytest.raises(UnknownModel, match="has no training set"):
             trivet.rebuild_training_set(self.project.settings, "busy", version, progress=False)
-        shutil.rmtree(self.project.settings.home, ignore_errors=True)
