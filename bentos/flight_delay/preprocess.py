@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-NEW_YORK = np.timedelta64(-5, "h")
-"""Standard time, all year: a schedule that was re-dated by whole weeks keeps its hour of the day by a
-constant offset, and not by the daylight saving of another year."""
-
 PASSED_ON = (
     "carrier",
     "origin",
@@ -43,11 +39,13 @@ PASSED_ON = (
     "route_distance_mi",
     "plane_age_years",
     "plane_seats",
+    "departure_minute",
+    "scheduled_minutes",
 )
 
 
 def preprocess(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """Add what the schedule says, and turn the wind's direction into a vector.
+    """Turn the wind's direction into a vector: 359 degrees are next to 1, not far from it.
 
     Args:
         columns: n values each, as the contract names them; absent numbers are NaN.
@@ -55,26 +53,10 @@ def preprocess(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
     Returns:
         Numbers as float64 [n], `carrier` and `origin` as strings [n].
     """
-    departure = columns["scheduled_departure"]
     direction = np.radians(columns["weather_wind_direction_deg"])
     return {
         **{name: columns[name] for name in PASSED_ON},
-        **_clock(departure + NEW_YORK),
-        "scheduled_minutes": _minutes(columns["scheduled_arrival"] - departure),
+        "departure_weekday": columns["departure_weekday"].astype(np.float64),
         "wind_from_north": np.cos(direction),
         "wind_from_east": np.sin(direction),
     }
-
-
-def _clock(local: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float64]]:
-    day = local.astype("datetime64[D]")
-    return {
-        "departure_minute": _minutes(local - day),
-        # 1970-01-01 was a Thursday, the fourth day of a week that begins on Monday.
-        "departure_weekday": ((day.astype(np.int64) + 3) % 7).astype(np.float64),
-    }
-
-
-def _minutes(span: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    minutes: npt.NDArray[np.float64] = span / np.timedelta64(1, "m")
-    return minutes

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from skl2onnx.sklapi import CastTransformer
 from sklearn.compose import ColumnTransformer
@@ -41,11 +40,13 @@ from trivet import (
     Column,
     Offer,
     Settings,
+    TrainingSet,
     load_settings,
     model_inputs,
     open_store,
     read_offer,
     register,
+    training_set,
 )
 
 BENTO = Path(__file__).resolve().parent
@@ -54,8 +55,6 @@ UNUSED = {"leg_dest", "plane_engines", "plane_engine_type", "plane_manufacturer"
 REQUEST = (
     Column(name="carrier", source="request", dtype="string"),
     Column(name="origin", source="request", dtype="string"),
-    Column(name="scheduled_departure", source="request", dtype="timestamp"),
-    Column(name="scheduled_arrival", source="request", dtype="timestamp"),
 )
 TEXT = ["carrier", "origin"]
 
@@ -68,6 +67,7 @@ class Sets:
 
     offer: Offer
     columns: tuple[Column, ...]
+    joined: TrainingSet
     train: pd.DataFrame
     train_labels: npt.NDArray[np.int64]
     held_out: pd.DataFrame
@@ -111,13 +111,16 @@ def read_sets(settings: Settings, rows: int | None) -> Sets:
     redating = read_redating(data)
     if redating is None:
         sys.exit("There is no data yet: python flights.py in this folder makes it.")
-    frame = join_features(settings, entity_frame(data, redating, rows))
+    entities = entity_frame(data, redating, rows)
+    joined = training_set(settings, entities, SERVICE, columns=columns, timestamp="asked_at")
+    frame = joined.frame
     # By when the outcome was known, not by when it was asked: nothing is learnt from a test month.
     train = frame[frame["known_at"] < redating.test[0]]
     held_out = frame[frame["asked_at"] >= redating.test[0]]
     return Sets(
         offer=offer,
         columns=columns,
+        joined=joined,
         train=model_inputs(BENTO, columns, train),
         train_labels=train["label"].to_numpy(dtype=np.int64),
         held_out=model_inputs(BENTO, columns, held_out),
@@ -134,22 +137,6 @@ def entity_frame(data: Path, redating: Redating, rows: int | None) -> pd.DataFra
     if rows is not None and rows < len(chosen):
         chosen = chosen.sample(rows, random_state=0)
     return chosen.sort_values("asked_at", ignore_index=True)
-
-
-def join_features(settings: Settings, entities: pd.DataFrame) -> pd.DataFrame:
-    """Join every feature as it was known when the departure was asked about, by Feast."""
-    store = open_store(settings)
-    service = store.get_feature_service(SERVICE)
-    keyed = entities.assign(event_timestamp=entities["asked_at"])
-    months = keyed.groupby(pd.Grouper(key="event_timestamp", freq="MS"))
-    parts = [
-        store.get_historical_features(month, service).to_df()
-        for _, month in track(
-            list(months), description="Joining features by month", console=console
-        )
-        if len(month)
-    ]
-    return pd.concat(parts, ignore_index=True).sort_values("asked_at", ignore_index=True)
 
 
 def estimators(inputs: pd.DataFrame) -> dict[str, Pipeline]:
@@ -213,6 +200,7 @@ def train_candidate(
                 held_out=sets.held_out_frame,
                 bento=BENTO,
                 offer=sets.offer,
+                training_set=sets.joined,
                 lead=LEAD.to_pytimedelta(),
                 run_name=name,
                 metrics=metrics,
