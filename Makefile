@@ -15,7 +15,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-unit check lint types layers docs format lock clean
+.PHONY: help install run demo test test-unit prove check lint types layers docs format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(INSTALLED) ## Run all tests
 
 test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
 	@pytest tests/unit
+
+prove: $(INSTALLED) ## Run the long proofs: millions of rows, minutes, gigabytes
+	@pytest -m prove tests/prove
 
 check: lint types layers docs test ## Everything that must hold before a commit lands
 

@@ -13,19 +13,32 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    PushSource,
+    RequestSource,
+    ValueType,
+)
+from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 from hypothesis import HealthCheck, given, settings, strategies
 from sklearn.linear_model import LogisticRegression
 
 import trivet
-from trivet.contract import Classification, Column
+from trivet.contract import Absent, Classification, Column, Default
 from trivet.errors import BadSetting, FeaturesUnavailable, UnknownModel, VersionCorrupt
 from trivet.features import asof
 from trivet.features.store import open_store
 from trivet.registry.client import connect
 from trivet.settings import Settings
 from trivet.training import sets
+
+# Feast calls on-demand views experimental whenever one is applied.
+pytestmark = pytest.mark.filterwarnings("ignore:On demand feature view is an exp:RuntimeWarning")
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -178,6 +191,7 @@ def define(root: Path) -> list[Any]:
         ),
     )
     ticks = [tick_view(root, shop, units) for units in (0, 1, 3)]
+    turnover = turnover_view(by_hour)
     return [
         shop,
         customer,
@@ -185,6 +199,8 @@ def define(root: Path) -> list[Any]:
         route,
         profile,
         *ticks,
+        turnover,
+        FeatureService(name="computed_v1", features=[by_hour[["visitors"]], turnover]),
         FeatureService(name="all_v1", features=[by_hour, route, profile]),
         FeatureService(name="ticks_v1", features=ticks),
     ]
@@ -208,6 +224,21 @@ def tick_view(root: Path, shop: Entity, units: int) -> FeatureView:
             field_mapping={"known": f"known_{units}"},
         ),
     )
+
+
+def turnover_view(by_hour: FeatureView) -> OnDemandFeatureView:
+    """Return an on-demand view of a field of the request and a feature that nobody selects."""
+
+    def turnover(inputs: dict[str, Any]) -> dict[str, Any]:
+        pairs = zip(inputs["price"], inputs["sales"], strict=True)
+        return {"turnover": [-1.0 if sales is None else price * sales for price, sales in pairs]}
+
+    price = RequestSource(name="prices", schema=[Field(name="price", dtype=Float64)])
+    return on_demand_feature_view(
+        sources=[price, by_hour[["sales"]]],
+        schema=[Field(name="turnover", dtype=Float64)],
+        mode="python",
+    )(turnover)
 
 
 @pytest.fixture(autouse=True)
@@ -419,6 +450,31 @@ def expected(
     known = [NOON + units * UNIT for of, units in rows if of == shop]
     past = [moment for moment in known if moment <= at and (not ttl or at - moment <= ttl)]
     return max(past, default=None)
+
+
+def test_what_is_computed_on_demand_is_what_feast_computes(project: Project) -> None:
+    """From a field of the request, which the entity frame has, and a feature."""
+    project.write("hourly", HOURLY, [hourly("a", NOON + n * UNIT, float(n)) for n in range(9)])
+    entities = asked(*(("a", 1, NOON + n * UNIT) for n in (4, 0, 7))).assign(price=2.5)
+    ours = project.ours(entities, "computed_v1")
+    feasts = project.feasts(entities, "computed_v1")
+    assert list(ours) == [*entities, "visitors", "turnover"]
+    assert plain(ours["turnover"]) == plain(feasts["turnover"]) == [10.0, 0.0, 17.5]
+    with pytest.raises(BadSetting, match="no column price"):
+        project.ours(entities.drop(columns="price"), "computed_v1")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("reject", None), ("null", -1.0), (Default(default=3.0), 7.5)]
+)
+def test_an_absent_input_reaches_the_code_as_its_policy_says(
+    project: Project, policy: Absent, expected: float | None
+) -> None:
+    """As in a service, where a rejected row never comes that far."""
+    project.write("hourly", HOURLY, [hourly("a", NOON)])
+    entities = asked(("b", 1, NOON), ("a", 1, NOON)).assign(price=2.5)
+    rows = project.ours(entities, "computed_v1", absent={"sales": policy})
+    assert plain(rows["turnover"]) == [expected, 2.5]
 
 
 def test_dtypes_do_not_depend_on_the_rows(project: Project) -> None:

@@ -91,10 +91,16 @@ def open_transforms(store: FeatureStore, contract: Contract) -> tuple[OnDemandTr
         ContractMismatch: the registry has other code, or none; the version must not answer with it.
         FeaturesUnavailable: the registry does not answer.
     """
-    return tuple(_open(store, contract, view) for view in contract.on_demand)
+    return tuple(open_transform(store, view, contract.model) for view in contract.on_demand)
 
 
-def _open(store: FeatureStore, contract: Contract, wanted: OnDemandView) -> OnDemandTransform:
+def open_transform(store: FeatureStore, wanted: OnDemandView, model: str) -> OnDemandTransform:
+    """Return the code of one on-demand view, which `model` names in an error.
+
+    Raises:
+        ContractMismatch: the registry has other code.
+        FeaturesUnavailable: it has none, or does not answer.
+    """
     try:
         view = store.get_on_demand_feature_view(wanted.name)
     except Exception as err:
@@ -110,7 +116,7 @@ def _open(store: FeatureStore, contract: Contract, wanted: OnDemandView) -> OnDe
             contract=wanted.digest[:8],
             feast=now.digest[:8],
         )
-        raise ContractMismatch(contract.model, None, [difference])
+        raise ContractMismatch(model, None, [difference])
     return OnDemandTransform(
         name=wanted.name,
         inputs=wanted.inputs,

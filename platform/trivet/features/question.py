@@ -156,7 +156,23 @@ def at_rows(
     positions = np.full(n, -1, dtype=np.int64)
     positions[rows] = np.arange(len(rows))
     taken = pa.array(positions, mask=positions < 0)
-    return {column.name: _typed(column, found[column.name]).take(taken) for column in columns}
+    return {column.name: typed(column, found[column.name]).take(taken) for column in columns}
+
+
+def typed(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column's values in the Arrow type of its dtype.
+
+    Raises:
+        BadSetting: a value does not fit; a number would lose a part, or text is no number.
+    """
+    if pa.types.is_floating(values.type) and column.dtype != "float64":
+        # What pandas makes of a null in a column of numbers.
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    try:
+        # Times may be cut to microseconds; of nothing else may a part be lost.
+        return values.cast(ARROW[column.dtype], safe=column.dtype != "timestamp")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
+        raise BadSetting(f"{column.source} is not of its dtype {column.dtype}: {err}.") from err
 
 
 def _key(entities: pa.Table, key: JoinKey) -> pa.ChunkedArray:
@@ -174,14 +190,3 @@ def _key(entities: pa.Table, key: JoinKey) -> pa.ChunkedArray:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _typed(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_floating(values.type) and column.dtype != "float64":
-        # What pandas makes of a null in a column of numbers.
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    try:
-        # Times may be cut to microseconds; of nothing else may a part be lost.
-        return values.cast(ARROW[column.dtype], safe=column.dtype != "timestamp")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
-        raise BadSetting(f"{column.source} is not of its dtype {column.dtype}: {err}.") from err

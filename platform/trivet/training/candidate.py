@@ -127,9 +127,9 @@ def register(settings: Settings, candidate: Candidate) -> int:
             figures=candidate.figures,
             documents={
                 **_feast_documents(contract),
-                **(trained_on.documents if trained_on else {}),
+                **({} if trained_on is None else trained_on.documents),
             },
-            files=trained_on.files if trained_on else {},
+            files={} if trained_on is None else trained_on.files,
             skops_trusted_types=candidate.skops_trusted_types,
         ),
         run_name=candidate.run_name,

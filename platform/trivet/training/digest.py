@@ -77,7 +77,7 @@ def _text(values: pa.Array) -> dict[str, npt.NDArray[Any]]:
     """Return lengths and characters of texts: large_string without nulls."""
     lengths = np.asarray(pc.binary_length(values))
     if not lengths.sum():
-        return {"lengths": lengths}
+        return {"lengths": lengths, "characters": np.empty(0, np.uint8)}
     _, offsets, characters = values.buffers()
     ends = np.frombuffer(offsets, np.int64)
     start, end = ends[values.offset], ends[values.offset + len(values)]

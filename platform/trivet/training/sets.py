@@ -1,6 +1,6 @@
 """A training set: an entity frame joined with its features, and what it takes to make it again.
 
-entities -> entities.parquet -> as-of join, chunk by chunk -> rows.parquet, and a record of both
+entities -> entities.parquet -> as-of join and on-demand columns, chunk by chunk -> rows.parquet
 
 The joined rows lie in a Parquet file, not in memory: a frame of any length is made in the memory of
 one chunk and the features' sources, and whoever trains on it decides whether to have it whole
@@ -15,66 +15,42 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trivet.contract import Column, JoinKey, Offer, View
+from trivet.contract import Absent, Column
 from trivet.errors import BadSetting, UnknownModel, VersionCorrupt
 from trivet.features.asof import Store, open_join
+from trivet.features.computed import with_computed
 from trivet.features.offer import read_offer
-from trivet.features.question import ARROW, Question, SourceState, Span, base_columns, moments
+from trivet.features.on_demand import open_transform
+from trivet.features.question import ARROW, Question, Span, moments
 from trivet.features.store import open_store
 from trivet.registry.client import connect
 from trivet.registry.download import download_run_file
 from trivet.settings import Settings
 from trivet.training.digest import TableDigest
+from trivet.training.record import (
+    ENTITIES,
+    RECORD,
+    Recipe,
+    Record,
+    check_same,
+    choose,
+    read_record,
+)
 
-ENTITIES = "trivet/entities.parquet"
-RECORD = "trivet/training_set.json"
-"""The artifacts of a run by which its training set can be made again."""
-
-CHUNK = 2**18
-"""Entity rows joined at a time: some 100 MB with 40 columns."""
+CHUNK = 2**19
+"""Entity rows joined at a time: some 200 MB with 40 columns. The sources are sorted for each."""
 
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 """So that a feature's dtype does not depend on whether some row happens to lack it."""
-
-
-class Record(BaseModel):
-    """What a training set was made of, as it is stored with the run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    project: str
-    service: str
-    timestamp: str
-    columns: tuple[Column, ...]
-    views: tuple[View, ...]
-    join_keys: tuple[JoinKey, ...]
-    sources: tuple[SourceState, ...]
-    rows: int
-    entity_digest: str
-    """Over the values of the entity frame."""
-    digest: str
-    """Over the values of the joined rows."""
-
-    @property
-    def question(self) -> Question:
-        """What was asked of the features."""
-        return Question(
-            columns=self.columns,
-            views=self.views,
-            join_keys=self.join_keys,
-            timestamp=self.timestamp,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -157,6 +133,7 @@ def training_set(
     service: str,
     *,
     columns: Sequence[Column] | None = None,
+    absent: Mapping[str, Absent] | None = None,
     timestamp: str = "event_timestamp",
     progress: bool = True,
 ) -> TrainingSet:
@@ -167,11 +144,12 @@ def training_set(
 
     Args:
         settings: of the project.
-        entities: n rows with the join keys, the timestamp, and whatever else should go along, such
-            as labels; in any order, equal rows included. A Parquet file where that is too much to
-            hold in memory. An index is left out.
+        entities: n rows with the join keys, the timestamp, what on-demand views take of a request,
+            and whatever else should go along, such as labels; in any order, equal rows included. A
+            Parquet file where that is too much to hold in memory. An index is left out.
         service: the feature service.
         columns: only these of its columns; those of the request may be among them. Default: all.
+        absent: policies, as for `read_offer`, of what on-demand views take and `columns` leaves out.
         timestamp: the entity frame's column with the moments to look back from; in UTC, or with a
             zone.
         progress: show a bar on standard error.
@@ -179,16 +157,17 @@ def training_set(
     Raises:
         BadSetting: the service or a column is not there, or not of its dtype.
         FeaturesUnavailable: a source could not be read.
+        PredictionFailed: an on-demand view's own code failed.
     """
     store = open_store(settings)
-    offer = read_offer(store, service)
+    offer = read_offer(store, service, absent)
     if offer is None:
         raise BadSetting(
             f"Feast project {store.project} has no feature service {service}.",
             hint="feast apply in the feature repository brings it.",
         )
-    question = _question(offer, columns, timestamp)
-    return _make(settings, store, entities, question, service, progress=progress)
+    recipe = choose(offer, offer.columns if columns is None else columns, timestamp)
+    return _make(settings, store, entities, recipe, progress=progress)
 
 
 def rebuild_training_set(
@@ -203,12 +182,13 @@ def rebuild_training_set(
     Raises:
         UnknownModel: there is no such version, or it was registered without its training set.
         VersionCorrupt: what comes out is not what it was; the sentence names the changed sources.
+        ContractMismatch: an on-demand view has other code now.
         FeaturesUnavailable: a view or its source is not there any more.
     """
     client = connect(settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            record = _read_record(download_run_file(client, model, version, RECORD, Path(folder)))
+            record = read_record(download_run_file(client, model, version, RECORD, Path(folder)))
             entities = download_run_file(client, model, version, ENTITIES, Path(folder))
         except VersionCorrupt as err:
             raise UnknownModel(
@@ -216,33 +196,16 @@ def rebuild_training_set(
                 hint="Register with Candidate(training_set=...).",
             ) from err
         store = open_store(settings, record.project)
-        again = _make(settings, store, entities, record.question, record.service, progress=progress)
-    _check(again.record, record, f"{model} version {version}")
+        again = _make(settings, store, entities, record, progress=progress)
+    check_same(again.record, record, f"{model} version {version}")
     return again
-
-
-def _question(offer: Offer, columns: Sequence[Column] | None, timestamp: str) -> Question:
-    chosen = base_columns(offer.columns if columns is None else columns)
-    offered = {column.source: column.dtype for column in offer.columns}
-    for column in chosen:
-        if offered.get(column.source) != column.dtype:
-            raise BadSetting(
-                f"Feature service {offer.feature_service} has no {column.source} "
-                f"of dtype {column.dtype}."
-            )
-    if not chosen:
-        raise BadSetting(f"None of the columns is of feature service {offer.feature_service}.")
-    used = {column.view for column in chosen}
-    views = tuple(view for view in offer.views if view.name in used)
-    return Question(columns=chosen, views=views, join_keys=offer.join_keys, timestamp=timestamp)
 
 
 def _make(
     settings: Settings,
     store: Store,
     entities: pd.DataFrame | Path,
-    question: Question,
-    service: str,
+    recipe: Recipe,
     *,
     progress: bool,
 ) -> TrainingSet:
@@ -251,7 +214,7 @@ def _make(
     folder = Path(tempfile.mkdtemp(prefix="set-", dir=parent))
     try:
         _keep_entities(entities, folder / "entities.parquet")
-        record = _join(store, question, service, folder, progress=progress)
+        record = _join(store, recipe, folder, progress=progress)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -273,30 +236,30 @@ def _keep_entities(entities: pd.DataFrame | Path, target: Path) -> None:
         raise BadSetting(f"The entity frame cannot be stored: {err}.") from err
 
 
-def _join(
-    store: Store, question: Question, service: str, folder: Path, *, progress: bool
-) -> Record:
+def _join(store: Store, recipe: Recipe, folder: Path, *, progress: bool) -> Record:
     """Write the joined rows chunk by chunk, and return the record of them."""
-    entity_digest, digest = TableDigest(), TableDigest()
+    question, entity_digest, digest = recipe.question, TableDigest(), TableDigest()
+    about = f"a training set of {recipe.service}"
+    transforms = [open_transform(store, view, about) for view in recipe.on_demand]
     with pq.ParquetFile(folder / "entities.parquet") as file:
-        schema = _joined_schema(file.schema_arrow, question)
+        schema = _joined_schema(file.schema_arrow, recipe)
         with (
             open_join(store, question, _span(file, question), folder) as join,
-            pq.ParquetWriter(folder / "rows.parquet", schema) as writer,
+            # Not compressed: it is written once, read once or twice, and then gone.
+            pq.ParquetWriter(folder / "rows.parquet", schema, compression="none") as writer,
         ):
             for entities in _chunks(file, progress=progress):
                 features = join.features(entities)
-                columns = [*entities.columns, *features.columns]
+                joined = with_computed(
+                    recipe.columns, recipe.inputs, transforms, entities, features
+                )
                 entity_digest.update(entities)
-                digest.update(features)
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                digest.update(joined)
+                arrays = [*entities.columns, *joined.columns]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             return Record(
+                **{name: getattr(recipe, name) for name in Recipe.model_fields},
                 project=store.project,
-                service=service,
-                timestamp=question.timestamp,
-                columns=question.columns,
-                views=question.views,
-                join_keys=question.join_keys,
                 sources=join.sources,
                 rows=file.metadata.num_rows,
                 entity_digest=entity_digest.hexdigest(),
@@ -304,13 +267,13 @@ def _join(
             )
 
 
-def _joined_schema(own: pa.Schema, question: Question) -> pa.Schema:
-    if both := sorted(set(own.names) & {column.name for column in question.columns}):
+def _joined_schema(own: pa.Schema, recipe: Recipe) -> pa.Schema:
+    if both := sorted(set(own.names) & {column.name for column in recipe.columns}):
         raise BadSetting(
             f"The entity frame has {', '.join(both)}, and so has the feature service.",
             hint="Rename the frame's own column, or leave the feature out of columns.",
         )
-    for column in question.columns:
+    for column in recipe.columns:
         own = own.append(pa.field(column.name, ARROW[column.dtype]))
     return own
 
@@ -348,24 +311,6 @@ def _frame(own: pa.Table, features: pa.Table) -> pd.DataFrame:
     right: pd.DataFrame = features.to_pandas(
         **sparing, ignore_metadata=True, types_mapper=_NULLABLE.get
     )
-    return pd.concat([left, right], axis=1)
-
-
-def _read_record(path: Path) -> Record:
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except ValidationError as err:
-        raise VersionCorrupt(f"{RECORD} cannot be read: {err.errors()[0]['msg']}.") from err
-
-
-def _check(again: Record, record: Record, name: str) -> None:
-    if again.entity_digest != record.entity_digest:
-        raise VersionCorrupt(f"{ENTITIES} of {name} is not the one that was trained on.")
-    if again.digest != record.digest:
-        then = {source.view: source.digest for source in record.sources}
-        changed = [source.view for source in again.sources if source.digest != then[source.view]]
-        raise VersionCorrupt(
-            f"The training set of {name} comes out different: its sources have changed "
-            f"({', '.join(changed) or 'none that is a file'}).",
-            hint="Bring the sources back as they were, or train anew.",
-        )
+    # Not by concat, which would copy every column into one block a dtype.
+    series = {name: part[name] for part in (left, right) for name in part}
+    return pd.DataFrame(series, copy=False)
