@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import orjson
 import pandas as pd
+from skl2onnx.sklapi import CastTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skl2onnx.sklapi import CastTransformer
 
 from trivet.clock import system_clock
 from trivet.contract import Classification, Column, Contract, JoinKey, Runtime, View
@@ -86,9 +86,7 @@ class MemoryReader:
         rows = len(keys["user_id"])
         known = datetime.fromtimestamp(at.timestamp() - 60, UTC)
         return Features(
-            values={
-                name: [value] * rows for name, value in zip(NAMES, self._values, strict=True)
-            },
+            values={name: [value] * rows for name, value in zip(NAMES, self._values, strict=True)},
             absent=(),
             event_times={view: [known] * rows for view in VIEWS},
         )
@@ -123,9 +121,7 @@ def version(model: bytes, *, from_store: bool) -> Version:
         project="benchmark" if from_store else None,
         feature_service="benchmark" if from_store else None,
         join_keys=(JoinKey(name="user_id", dtype="string"),) if from_store else (),
-        views=tuple(
-            View(name=name, join_keys=("user_id",)) for name in VIEWS if from_store
-        ),
+        views=tuple(View(name=name, join_keys=("user_id",)) for name in VIEWS if from_store),
         columns=tuple(columns),
         lead_seconds=0,
         output=output,
@@ -235,7 +231,7 @@ def main() -> None:
     if options.json:
         json.dump(results, sys.stdout, indent=2)
         return
-    print("| columns | rows a request | rows/s | p50 ms | p99 ms | CPU us/row | lost |")  # noqa: T201
+    print("| columns | rows a request | rows/s | p50 ms | p99 ms | CPU µs/row | lost |")  # noqa: T201
     print("| --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
     for result in results:
         before, after = result["without"], result["with"]

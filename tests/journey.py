@@ -196,7 +196,7 @@ class Service:
     def answering(self, version: int, *, within: float = 20) -> None:
         """Wait until a release has arrived: the version is the champion in every worker."""
         self._agree(
-            lambda: self._asks("/status").json()["champion"] == version,
+            self._everywhere(lambda champion: champion == version),
             f"version {version} to answer",
             within,
         )
@@ -243,6 +243,20 @@ class Service:
 
     def _wait(self) -> None:
         self._agree(lambda: self._asks(self._ready).is_success, self._ready, within=120)
+        if self._ready == "/readyz":
+            loaded = self._everywhere(lambda champion: champion is not None)
+            self._agree(loaded, "a version in every worker", within=60)
+
+    def _everywhere(self, holds: Callable[[int | None], bool]) -> Callable[[], bool]:
+        """Return a question that is answered by yes once it holds for every worker's champion."""
+        champions: dict[str, int | None] = {}
+
+        def asked() -> bool:
+            answer = self._asks("/status")
+            champions[answer.headers["X-Trivet-Replica"]] = answer.json()["champion"]
+            return len(champions) == self.workers and all(map(holds, champions.values()))
+
+        return asked
 
     def _agree(self, holds: Callable[[], bool], what: str, within: float) -> None:
         """Wait until something holds in every worker: several times as many in a row say so."""

@@ -108,6 +108,8 @@ def main() -> None:
 def change_versions(traffic: Traffic, prepared: journey.Prepared) -> dict[str, list[Sent]]:
     """Send traffic through a promotion and a rollback; return the requests of each phase."""
     champion, challenger = prepared.champion, prepared.challenger
+    if challenger is None:
+        sys.exit(f"{MODEL} has only version {champion}: trivet train {MODEL} registers two more.")
     phases: dict[str, list[Sent]] = {}
 
     def phase(name: str, action: Callable[[], None]) -> None:

@@ -42,8 +42,8 @@ class Prepared:
     """A released model: its versions, and which of them the ledger says is live."""
 
     champion: int
-    challenger: int
-    """The newest other version."""
+    challenger: int | None
+    """The newest other version; None where there is none."""
 
 
 def prepare(rows: int | None = None) -> Prepared:
@@ -63,7 +63,7 @@ def prepare(rows: int | None = None) -> Prepared:
         champion = best(versions)
         release(champion, "first release on these features")
     others = [v["version"] for v in versions if v["version"] != champion]
-    return Prepared(champion=champion, challenger=max(others))
+    return Prepared(champion=champion, challenger=max(others, default=None))
 
 
 def prepare_data() -> None:

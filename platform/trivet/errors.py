@@ -257,6 +257,28 @@ class VersionCorrupt(TrivetError):
     title = "Version corrupt"
 
 
+# --- features -------------------------------------------------------------------------------------
+
+
+class BadDefinitions(TrivetError):
+    """The definitions in the feature repository cannot be applied."""
+
+    title = "Bad definitions"
+
+
+class ApplyRefused(TrivetError):
+    """Applying the definitions would break a version that answers."""
+
+    title = "Apply refused"
+
+    def __init__(self, broken: Sequence[str]) -> None:
+        """`broken`: such as 'flight_delay version 2'; at least one."""
+        super().__init__(
+            f"It would break what is live: {', '.join(broken)}. Nothing was changed.",
+            hint="Keep what it relies on until another version is live, or say --force --reason WHY.",
+        )
+
+
 # --- a release ------------------------------------------------------------------------------------
 
 

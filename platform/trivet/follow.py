@@ -15,6 +15,7 @@ from functools import partial
 from trivet.gates import release_gates
 from trivet.registry.follower import Follower
 from trivet.settings import load_settings
+from trivet.watch import FeatureWatch
 
 
 def main() -> None:
@@ -24,7 +25,9 @@ def main() -> None:
     settings = load_settings()
     stop = threading.Event()
     threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
-    Follower(settings, sys.argv[1], gates_factory=partial(release_gates, settings)).run(stop)
+    gates = partial(release_gates, settings)
+    watch = FeatureWatch(settings, sys.argv[1], gates)
+    Follower(settings, sys.argv[1], gates_factory=gates, look_beside=watch.look).run(stop)
 
 
 def _wait_for_end_of_input(stop: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
     <home>/models/<model>/versions/<digest>/   one folder a version, complete or not there
     <home>/models/<model>/live.json            which of them answer, replaced as a whole
+    <home>/models/<model>/features.json        whether Feast still offers what the champion relies on
 
 The follower writes, workers read. Neither side needs MLflow to read, so a service starts and goes on
 while MLflow is down.
@@ -14,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from trivet.errors import Difference
 
 CONTRACT = "trivet/contract.json"
 """The contract's path below a version's folder."""
@@ -45,6 +48,19 @@ class Live(BaseModel):
     """What the registry asks for and why it is not followed; None when they agree."""
 
 
+class FeatureCheck(BaseModel):
+    """What the follower found when it last compared the champion's contract with Feast."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    digest: str
+    at: datetime
+    differences: tuple[Difference, ...] = ()
+    unchecked: str | None = None
+    """Why nothing could be compared; None when it was."""
+
+
 class Shelf:
     """The folder of one model on this host."""
 
@@ -54,6 +70,7 @@ class Shelf:
         self.folder = home / "models" / model
         self.versions = self.folder / "versions"
         self.live_file = self.folder / "live.json"
+        self.features_file = self.folder / "features.json"
         self.lock_file = self.folder / "follower.lock"
 
     def path(self, digest: str) -> Path:
@@ -70,10 +87,26 @@ class Shelf:
 
     def write_live(self, live: Live) -> None:
         """Replace the live state; a reader sees the old or the new one, never a part."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.live_file.with_name(f".live.{os.getpid()}.json")
-        with partial.open("w") as out:
-            out.write(live.model_dump_json(indent=2) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(self.live_file)
+        _replace(self.live_file, live)
+
+    def read_check(self) -> FeatureCheck | None:
+        """Return what was last found of the champion's features, or None."""
+        try:
+            document = self.features_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        return FeatureCheck.model_validate_json(document)
+
+    def write_check(self, check: FeatureCheck) -> None:
+        """Replace what was found; see `write_live`."""
+        _replace(self.features_file, check)
+
+
+def _replace(file: Path, document: BaseModel) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.stem}.{os.getpid()}.json")
+    with partial.open("w") as out:
+        out.write(document.model_dump_json(indent=2) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(file)

@@ -90,23 +90,30 @@ def log_schema(contract: Contract) -> pa.Schema:
         # A join key may be a column of the request too; it is the same field of the instance.
         fields.setdefault(column.name, _TYPES[column.dtype])
     fields |= _own_fields(contract)
-    names = {column.name: value_name(column) for column in contract.columns}
+    columns = (*contract.columns, *contract.inputs)
+    names = {column.name: value_name(contract, column) for column in columns}
     return pa.schema(list(fields.items()), metadata={_COLUMNS_KEY: json.dumps(names)})
 
 
-def value_name(column: Column) -> str:
-    """Return the log's column that holds a contract's column: what the store gave, or the caller."""
+def value_name(contract: Contract, column: Column) -> str:
+    """Return the log's column that holds a contract's column: what was read, sent or computed."""
+    if column.on_demand:
+        owner = next(v.name for v in contract.on_demand if column.feature in v.outputs)
+        return f"{owner}__{column.feature}"
     return column.name if column.view is None else f"{column.view}__{column.feature}"
 
 
-def status_name(column: Column) -> str:
+def status_name(contract: Contract, column: Column) -> str:
     """Return the log's column with a feature's `Status`."""
-    return f"{value_name(column)}__status"
+    return f"{value_name(contract, column)}__status"
 
 
-def timestamp_name(column: Column) -> str:
-    """Return the log's column with a feature's event time as Feast has it, to the second."""
-    return f"{value_name(column)}__timestamp"
+def timestamp_name(contract: Contract, column: Column) -> str:
+    """Return the log's column with a feature's event time as Feast has it, to the second.
+
+    What an on-demand view computes has none.
+    """
+    return f"{value_name(contract, column)}__timestamp"
 
 
 def event_time_name(view: str) -> str:
@@ -132,12 +139,20 @@ def _feast_fields(contract: Contract) -> dict[str, pa.DataType]:
     for view in contract.views:
         fields |= {name: _FEAST_TYPES[dtypes[name]] for name in view.join_keys}
         for column in contract.columns_of(view.name):
-            fields[value_name(column)] = _FEAST_TYPES[column.dtype]
-            fields[timestamp_name(column)] = FEAST_MOMENT
-            fields[status_name(column)] = pa.int32()
+            fields |= _feature_fields(contract, column)
+    for column in contract.computed:
+        fields |= _feature_fields(contract, column)
     for name, dtype in dtypes.items():
         fields.setdefault(name, _FEAST_TYPES[dtype])
     return fields | {LOG_TIMESTAMP: MOMENT, LOG_DATE: pa.date32(), REQUEST_ID: pa.string()}
+
+
+def _feature_fields(contract: Contract, column: Column) -> dict[str, pa.DataType]:
+    return {
+        value_name(contract, column): _FEAST_TYPES[column.dtype],
+        timestamp_name(contract, column): FEAST_MOMENT,
+        status_name(contract, column): pa.int32(),
+    }
 
 
 def _own_fields(contract: Contract) -> dict[str, pa.DataType]:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     feature_timeout_seconds: float = Field(
         default=1.0, gt=0, description="Longest wait for the online store in one request."
     )
+    feature_check_seconds: float = Field(
+        default=30.0, gt=0, description="How often the live contract is compared with Feast."
+    )
     log_sample: float = Field(
         default=1.0,
         ge=0,

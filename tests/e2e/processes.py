@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,8 @@ class Imports:
         self._records = folder / "records"
         self._records.mkdir(parents=True)
         (folder / "sitecustomize.py").write_text(_RECORDER)
-        self.env = {"PYTHONPATH": str(folder), "IMPORTS": str(self._records)}
+        path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.env = {"PYTHONPATH": os.pathsep.join(path), "IMPORTS": str(self._records)}
 
     def of(self, pid: int) -> set[str]:
         """Return the top-level packages that a process has tried to import so far."""

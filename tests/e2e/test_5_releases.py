@@ -13,6 +13,7 @@ import pytest
 from journey import Project, Service
 
 from .conftest import example
+from .processes import Imports
 from .registry import MODEL, Registry
 from .traffic import Traffic
 
@@ -129,6 +130,15 @@ def test_the_versions_have_their_states(story: Story, project: Project) -> None:
         3: "archived",
     }
     assert all("auc_macro" in one["metrics"] and one["digest"] for one in versions[:2])
+
+
+def test_the_workers_have_not_imported_mlflow_for_any_of_it(
+    story: Story, service: Service, imports: Imports
+) -> None:
+    """The follower has brought the versions; the workers have only read its copies."""
+    workers = {int(one.replica.rpartition("-")[2]) for one in story.traffic.answers if one.replica}
+    assert len(workers) == service.workers
+    assert not [pid for pid in workers if "mlflow" in imports.of(pid)]
 
 
 def test_a_promotion_is_refused_where_a_feature_has_another_type(

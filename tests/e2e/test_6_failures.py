@@ -92,19 +92,26 @@ def test_when_mlflow_is_back_both_services_follow_it_again(
         until(lambda one=one: not answers_as(one, "challenger", body), one.tail)
 
 
-def test_when_the_parent_is_killed_the_follower_ends(outage: Outage) -> None:
-    """`kill -9` leaves nobody a chance to tell it: it ends with its standard input."""
-    follower = outage.newcomer.follower()
-    parent = follower.parent()
+def test_services_beside_each_other_count_apart(
+    outage: Outage, service: Service, body: dict[str, Any]
+) -> None:
+    """BentoML empties one folder of counts for all services of a user whenever one starts."""
+    both = (service, outage.newcomer)
+    before = [one.metric("trivet_requests_total", status="200") for one in both]
+    for number, one in enumerate(both, start=3):
+        assert all(one.post("/predict", body).is_success for _ in range(number))
+    after = [one.metric("trivet_requests_total", status="200") for one in both]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [3, 4]
+
+
+def test_when_the_parent_is_killed_follower_and_workers_end(outage: Outage) -> None:
+    """`kill -9` leaves nobody a chance to tell them; workers that stayed would keep the port."""
+    parent = outage.newcomer.follower().parent()
     assert parent is not None
-    others = [process for process in outage.newcomer.processes() if process != follower]
+    started = outage.newcomer.processes()
     parent.kill()
-    gone, _ = psutil.wait_procs([follower], timeout=5)
-    # BentoML's workers outlive their parent, and keep its port.
-    for process in others:
-        process.terminate()
-    psutil.wait_procs(others, timeout=10)
-    assert gone == [follower]
+    _, left = psutil.wait_procs(started, timeout=10)
+    assert [process.cmdline() for process in left] == []
 
 
 def test_without_the_feature_store_requests_are_refused_until_it_is_back(

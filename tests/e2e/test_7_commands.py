@@ -59,12 +59,6 @@ def test_feast_apply_is_at_home_in_the_feature_repository(project: Project) -> N
     )
 
 
-def test_feast_lists_the_views_of_the_model(project: Project) -> None:
-    """As registered by name, under the project of the file."""
-    listed = project.run("feast", "feature-services", "list", cwd="feature_repo").stdout
-    assert "flight_delay_v1" in listed
-
-
 def test_mlflow_ui_shows_the_model_and_its_champion(
     mlflow_ui: httpx.Client, registry: Registry
 ) -> None:

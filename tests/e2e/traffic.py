@@ -30,10 +30,13 @@ class Answer:
 class Traffic:
     """Sends one request after the other from several threads, as long as the block lasts."""
 
-    def __init__(self, service: Service, body: dict[str, Any], senders: int = 3) -> None:
-        """`body`: what each request asks for."""
+    def __init__(
+        self, service: Service, body: dict[str, Any], *, senders: int = 3, pause: float = 0.02
+    ) -> None:
+        """`body`: what each request asks for; `pause`: seconds between two of one sender."""
         self._service = service
         self._body = body
+        self._pause = pause
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(senders)]
         self.answers: list[Answer] = []
@@ -65,14 +68,16 @@ class Traffic:
         return alone and len(recent) == _ENOUGH and len(replicas) == self._service.workers
 
     def _send(self) -> None:
-        while not self._stopped.wait(0.02):
-            self.answers.append(self._one())
-
-    def _one(self) -> Answer:
-        began = time.monotonic()
         # A new connection each time: one that is kept asks the same worker again and again.
+        headers = {"Connection": "close"}
+        with httpx.Client(base_url=self._service.url, headers=headers, timeout=10) as client:
+            while not self._stopped.wait(self._pause):
+                self.answers.append(self._one(client))
+
+    def _one(self, client: httpx.Client) -> Answer:
+        began = time.monotonic()
         try:
-            answer = httpx.post(f"{self._service.url}/predict", json=self._body, timeout=10)
+            answer = client.post("/predict", json=self._body)
         except httpx.HTTPError as err:
             return Answer(began=began, status=0, version=None, replica=None, text=repr(err))
         document = answer.json()

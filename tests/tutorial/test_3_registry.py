@@ -55,11 +55,11 @@ def test_releases_move_the_states_and_rolling_back_twice_goes_back_two(
     assert [
         (entry["action"], entry["from_version"], entry["to_version"]) for entry in releases
     ] == [
-        ("promote", None, 1),
-        ("promote", 1, 2),
-        ("promote", 2, 1),
-        ("rollback", 1, 2),
         ("rollback", 2, 1),
+        ("rollback", 1, 2),
+        ("promote", 2, 1),
+        ("promote", 1, 2),
+        ("promote", None, 1),
     ]
 
 

@@ -29,9 +29,7 @@ def test_the_online_features_of_a_user_are_the_profile(
     """The reader of the live version gives age, income and purchases of u001, and none is absent."""
     contract = parse_contract(users_service.get("/contract").content)
     features = OnlineReader(store, contract).read({"user_id": ["u001"]}, datetime.now(UTC))
-    assert features.values == {
-        name: [value] for name, value in USERS["u001"].items()
-    }
+    assert features.values == {name: [value] for name, value in USERS["u001"].items()}
     assert features.absent == ()
 
 

@@ -159,6 +159,9 @@ class FakeRecorder:
         """Remember a refusal."""
         self.refusals.append((version, status))
 
+    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
+        """Nothing is remembered of it."""
+
 
 def version(
     number: int = 1,

@@ -208,6 +208,7 @@ def test_the_status_lists_what_is_loaded(client: Client) -> None:
         "champion": 2,
         "versions": [1, 2],
         "refused": None,
+        "features": None,
     }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 
 import prometheus_client
 import pytest
 
+from trivet.contract import View
 from trivet.features.values import AbsentValue
 from trivet.observe.scrape import Answered, read_traffic
 from trivet.serving.metrics import SECONDS, Metrics
-from unit.fakes import AGE
+from unit.fakes import AGE, NOON, USERS
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,10 @@ def exposition() -> str:
     metrics.refused(2, 422)
     metrics.refused(None, 503)
     metrics.live(2)
+    metrics.state(refused=True, differences=3)
+    metrics.views([USERS, View(name="planes", join_keys=("user_id",))])
+    metrics.seen({"users": [NOON - timedelta(hours=1), None, NOON], "planes": [None]})
+    metrics.seen({"users": [NOON + timedelta(hours=1)]})
     return prometheus_client.generate_latest().decode()
 
 
@@ -57,3 +63,18 @@ def test_rows_and_absent_values_and_the_live_version_are_counted(exposition: str
     absent = 'trivet_absent_values_total{column="age",model="shop",why="expired"} 2.0'
     assert absent in exposition
     assert 'trivet_live_version{model="shop"} 2.0' in exposition
+
+
+def test_freshness_is_the_newest_event_time_that_was_served(exposition: str) -> None:
+    """Looked at once a second; a view that never expires has no number to compare with."""
+    newest = 'trivet_view_newest_timestamp_seconds{model="shop",view="users"} 1.7953488e+09'
+    assert newest in exposition
+    assert 'trivet_view_newest_timestamp_seconds{model="shop",view="planes"}' not in exposition
+    assert 'trivet_view_ttl_seconds{model="shop",view="users"} 3600.0' in exposition
+    assert 'trivet_view_ttl_seconds{model="shop",view="planes"} NaN' in exposition
+
+
+def test_what_is_refused_and_what_no_longer_fits_is_a_number(exposition: str) -> None:
+    """An alert looks at it."""
+    assert 'trivet_release_refused{model="shop"} 1.0' in exposition
+    assert 'trivet_feature_differences{model="shop"} 3.0' in exposition

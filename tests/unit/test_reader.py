@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from feast import Field
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Int64, String
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +26,17 @@ FULL = {
     "segment": Value(string_val="gold"),
 }
 Row = tuple[datetime | None, dict[str, Value] | None]
+
+
+@dataclass
+class FakeView:
+    """A Feast feature view, with the types of all keys that there are."""
+
+    name: str
+    entity_columns: tuple[Field, ...] = (
+        Field(name="user_id", dtype=String),
+        Field(name="shop_id", dtype=Int64),
+    )
 
 
 @dataclass
@@ -47,21 +60,21 @@ class FakeStore:
         """Stand for the online store."""
         return self
 
-    def get_feature_view(self, name: str) -> str:
-        """Return a view: its name will do."""
+    def get_feature_view(self, name: str) -> FakeView:
+        """Return a view."""
         if name not in self.rows:
             raise KeyError(name)
-        return name
+        return FakeView(name)
 
     def online_read(
-        self, config: object, view: str, keys: list[EntityKey], names: list[str]
+        self, config: object, view: FakeView, keys: list[EntityKey], names: list[str]
     ) -> list[Row]:
         """Return the keys' rows, and treat the list of names as the Redis store does."""
-        self.reads.append((view, keys))
+        self.reads.append((view.name, keys))
         if self.error is not None:
             raise self.error
         names.clear()
-        return [self.rows[view].get(entity(key), (None, None)) for key in keys]
+        return [self.rows[view.name].get(entity(key), (None, None)) for key in keys]
 
 
 def entity(key: EntityKey) -> tuple[Any, ...]:

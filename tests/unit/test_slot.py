@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from trivet.errors import FeaturesUnavailable, NoChampion, VersionCorrupt, VersionNotLoaded
-from trivet.live import LoadedVersion, Shelf
+from trivet.errors import (
+    Difference,
+    FeaturesUnavailable,
+    NoChampion,
+    VersionCorrupt,
+    VersionNotLoaded,
+)
+from trivet.live import FeatureCheck, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 from trivet.serving.slot import Slot
-from unit.fakes import filled_slot, live, shop, version
+from unit.fakes import NOON, filled_slot, live, shop, version
 
 
 class Loader:
@@ -59,7 +65,13 @@ def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loa
     slot.look()
     with pytest.raises(NoChampion, match="trivet promote shop"):
         slot.champion()
-    assert slot.describe() == {"model": "shop", "champion": None, "versions": [], "refused": None}
+    assert slot.describe() == {
+        "model": "shop",
+        "champion": None,
+        "versions": [],
+        "refused": None,
+        "features": None,
+    }
 
 
 def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
@@ -78,6 +90,7 @@ def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
         "champion": 2,
         "versions": [1, 2],
         "refused": None,
+        "features": None,
     }
 
 
@@ -178,6 +191,38 @@ def test_what_the_follower_refuses_is_passed_on(shelf: Shelf, loader: Loader) ->
     shelf.write_live(live(1, refused="version 2 does not fit"))
     slot.look()
     assert slot.describe()["refused"] == "version 2 does not fit"
+
+
+def test_what_the_follower_found_of_the_features_is_shown(shelf: Shelf, loader: Loader) -> None:
+    """Of the version that answers, and of no other; whoever counts is told of each look."""
+    looks: list[int] = []
+
+    def count() -> None:
+        looks.append(len(slot.check.differences) if slot.check else -1)
+
+    slot = Slot(shelf, loader, on_swap=lambda _: None, on_look=count)
+    shelf.write_live(live(1))
+    slot.look()
+    difference = Difference(column="users:age", aspect="dtype", contract="float64", feast="string")
+    check = FeatureCheck(version=1, digest="1", at=NOON, differences=(difference,))
+    shelf.write_check(check)
+    slot.look()
+    slot.look()
+    assert looks == [-1, 1]
+    assert slot.describe()["features"] == {
+        "ok": False,
+        "checked_at": NOON.isoformat(),
+        "differences": [
+            {"column": "users:age", "aspect": "dtype", "contract": "float64", "feast": "string"}
+        ],
+        "unchecked": None,
+    }
+    shelf.write_check(check.model_copy(update={"differences": (), "unchecked": "Feast is down."}))
+    slot.look()
+    assert slot.describe()["features"]["ok"] is None
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert slot.describe()["features"] is None
 
 
 def test_versions_are_found_by_number_and_by_alias(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from trivet.cli import features, logs, releases, services
+from trivet.cli import apply, entities, features, logs, releases, services, states
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
 from trivet.settings import silence_telemetry
@@ -21,8 +21,9 @@ def trivet() -> None:
     """
 
 
-for command in (*releases.COMMANDS, *features.COMMANDS, *logs.COMMANDS, *services.COMMANDS):
-    trivet.add_command(command)
+for group in (releases, apply, features, entities, logs, services, states):
+    for command in group.COMMANDS:
+        trivet.add_command(command)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,11 @@ class Moment(click.ParamType[datetime]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Return it, aware, in UTC."""
-        if ago := re.fullmatch(r"(\d+)([smhd])", value):
-            return system_clock() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         try:
+            if ago := re.fullmatch(r"(\d+)([smhd])", value):
+                return system_clock() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             return datetime.fromisoformat(value).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither like 10m nor like 2026-11-22T13:00", param, ctx)
 
 
@@ -112,15 +113,18 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         document = _document(row)
         yield (
-            local_time(row["__log_timestamp"]),
+            local_time(row["__log_timestamp"])[5:],
             _version(row),
             escape(f"{row['__request_id'][:_SHOWN_ID]} {row['trivet__row']}"),
             escape(_prediction(document["trivet__output"])),
-            escape(
-                ", ".join(f"{n} {why}" for n, why in (document["trivet__absent"] or {}).items())
-            ),
+            _absent(document["trivet__absent"] or {}),
             f"{1000 * row['trivet__seconds__total']:.2f}",
         )
+
+
+def _absent(reasons: dict[str, str]) -> str:
+    """Return how many values were absent and why; `--json` names them."""
+    return ", ".join(f"{count} {why}" for why, count in sorted(Counter(reasons.values()).items()))
 
 
 def _version(row: dict[str, Any]) -> str:

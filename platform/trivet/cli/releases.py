@@ -77,11 +77,12 @@ def history(model: str, as_json: bool) -> None:
     from trivet.registry.ledger import read_chain
 
     _, client = _connect()
-    releases = [entry for entry in read_chain(client, model) if entry.to_version is not None]
+    chain = reversed(read_chain(client, model))
+    releases = [entry for entry in chain if entry.to_version is not None]
     if as_json:
         print_json([asdict(entry) for entry in releases])
         return
-    rows = [_line(entry) for entry in reversed(releases)]
+    rows = [_line(entry) for entry in releases]
     out.print(table(f"{model}: releases", ("#", "when", "what", "from", "to", "who", "why"), rows))
 
 

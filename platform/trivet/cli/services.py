@@ -61,7 +61,7 @@ def predict(model: str, instances: Any, example: bool, url: str | None) -> None:
         _check_model(address, model)
         _send(address, instances.read())
         return
-    body = example_request(_live_contract(settings, model, url), system_clock())
+    body = example_request(live_contract(settings, model, url), system_clock())
     if example:
         print_json(body)
     else:
@@ -103,7 +103,7 @@ def _quantile(found: Estimate) -> str:
     return f"{found.ms:.3f} ({found.bucket_from_ms:g} to {found.bucket_to_ms:g})"
 
 
-def _live_contract(settings: Settings, model: str, url: str | None) -> Contract:
+def live_contract(settings: Settings, model: str, url: str | None) -> Contract:
     """Return the live contract: this host's own copy, or the named service's."""
     if url is None:
         shelf = Shelf(settings.home, model)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from feast import FeatureService, FeatureStore, FeatureView, Field
+from feast.base_feature_view import BaseFeatureView
 from feast.errors import FeastObjectNotFoundException
 from feast.feature_view_projection import FeatureViewProjection
 from feast.on_demand_feature_view import OnDemandFeatureView
@@ -38,6 +40,9 @@ _DTYPES: Mapping[ValueType, DType] = {
     ValueType.UNIX_TIMESTAMP: "timestamp",
 }
 
+ViewOf = Callable[[str], BaseFeatureView]
+"""Returns a view of any kind by its name, or raises."""
+
 
 def read_offer(
     store: FeatureStore, service_name: str, absent: Mapping[str, Absent] | None = None
@@ -57,28 +62,76 @@ def read_offer(
     """
     try:
         store.refresh_registry()  # type: ignore[no-untyped-call]
-        service = store.get_feature_service(service_name)
-        selected = [_view_of(store, p.name) for p in service.feature_view_projections]
-        on_demand = [view for view in selected if isinstance(view, OnDemandFeatureView)]
-        read = {p.name: _view_of(store, p.name) for view in on_demand for p in _sources(view)}
+        return describe_offer(
+            store.project,
+            store.get_feature_service(service_name),
+            lambda name: store.registry.get_any_feature_view(name, store.project),
+            absent,
+        )
     except FeastObjectNotFoundException:
         return None
     except BadSetting:
         raise
     except Exception as err:
         raise FeaturesUnavailable(f"The feature registry does not answer: {err}") from err
+
+
+def describe_offer(
+    project: str,
+    service: FeatureService,
+    view_of: ViewOf,
+    absent: Mapping[str, Absent] | None = None,
+) -> Offer:
+    """Describe a feature service from its objects: the registry's, or those of a folder.
+
+    Args:
+        project: of Feast.
+        service: with its projections inferred, as Feast leaves it after a plan.
+        view_of: returns a view by its name.
+        absent: policies, as for `read_offer`.
+
+    Raises:
+        BadSetting: the service holds something that a contract cannot name.
+        Exception: what `view_of` raises for a view that is not there.
+    """
+    selected = [_view_of(view_of, p.name) for p in service.feature_view_projections]
+    on_demand = [view for view in selected if isinstance(view, OnDemandFeatureView)]
+    read = {p.name: _view_of(view_of, p.name) for view in on_demand for p in _sources(view)}
     views = {view.name: view for view in (*selected, *read.values())}
     plain = [view for view in views.values() if isinstance(view, FeatureView)]
     join_keys = {key.name: key for view in plain for key in _join_keys(view)}
     columns = _columns(service, on_demand, absent or {})
     return Offer(
-        project=store.project,
-        feature_service=service_name,
+        project=project,
+        feature_service=service.name,
         join_keys=tuple(join_keys.values()),
         views=tuple(_describe(view) for view in plain),
         columns=columns,
         inputs=_inputs(on_demand, columns, absent or {}),
         on_demand=tuple(describe_on_demand(view) for view in on_demand),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedView:
+    """A feature view by itself, whatever service it is part of; columns are named `view:feature`."""
+
+    view: View
+    join_keys: tuple[JoinKey, ...]
+    columns: tuple[Column, ...]
+
+
+def describe_view(view: FeatureView) -> DescribedView:
+    """Describe a feature view with all its columns.
+
+    Raises:
+        BadSetting: one is of a type that a contract has no dtype for.
+    """
+    columns = [_column(view.name, field, {}) for field in view.features]
+    return DescribedView(
+        view=_describe(view),
+        join_keys=tuple(_join_keys(view)),
+        columns=tuple(column.model_copy(update={"name": column.source}) for column in columns),
     )
 
 
@@ -90,8 +143,8 @@ def differences_from_feast(settings: Settings, contract: Contract) -> Sequence[D
     return compare(contract, read_offer(store, contract.feature_service))
 
 
-def _view_of(store: FeatureStore, name: str) -> FeatureView | OnDemandFeatureView:
-    view = store.registry.get_any_feature_view(name, store.project)
+def _view_of(view_of: ViewOf, name: str) -> FeatureView | OnDemandFeatureView:
+    view = view_of(name)
     if not isinstance(view, FeatureView | OnDemandFeatureView):
         raise BadSetting(
             f"{name} is a {type(view).__name__}, which a contract cannot name.",

@@ -7,34 +7,55 @@ a value is absent when it is older than its view's TTL at the moment of the requ
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from feast import FeatureStore, FeatureView
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
+from feast.value_type import ValueType
 
-from trivet.contract import Contract, DType, View
+from trivet.contract import Column, View
 from trivet.errors import FeaturesUnavailable
-from trivet.features.online_file import OnlineFile
+from trivet.features.online_connection import connection_of
 from trivet.features.values import AbsentValue, Features, Why
 
 _Stored = tuple[datetime | None, dict[str, Value] | None]
 """One entity's row as an online store returns it: its event timestamp, and values by feature."""
 
 
-class OnlineReader:
-    """Reads a contract's feature columns: one batched read a feature view."""
+class Wanted(Protocol):
+    """What a reader reads: a contract, or a part of one."""
 
-    def __init__(self, store: FeatureStore, contract: Contract) -> None:
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The feature views."""
+
+    def columns_of(self, view: str) -> tuple[Column, ...]:
+        """Return the columns of one of them."""
+
+
+class OnlineReader:
+    """Reads feature columns: one batched read a feature view."""
+
+    def __init__(self, store: FeatureStore, wanted: Wanted, limit: float | None = None) -> None:
         """Resolve views and names once, so that a read does only what depends on its keys.
+
+        Args:
+            store: of the project.
+            wanted: the views and their columns.
+            limit: seconds after which a read gives up; handed on to the store where it can take it.
 
         Raises:
             FeaturesUnavailable: the registry lacks a view or does not answer.
         """
-        self._file = OnlineFile(store)
-        self._views = [_BoundView(store, contract, view) for view in contract.views]
+        self._limit = limit
+        self._connection = connection_of(store, limit)
+        self._views = [
+            _BoundView(store, view, wanted.columns_of(view.name)) for view in wanted.views
+        ]
 
     def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
         """Read the features of n rows.
@@ -46,27 +67,37 @@ class OnlineReader:
         Raises:
             FeaturesUnavailable: the store failed; nothing is known about any row.
         """
-        self._file.require()
-        reads = [view.read(keys, at) for view in self._views]
+        self._connection.require()
+        started = time.monotonic()
+        try:
+            reads = [self._in_time(started, view).read(keys, at) for view in self._views]
+        except FeaturesUnavailable:
+            self._connection.failed()
+            raise
         return Features(
             values={name: column for read in reads for name, column in read.values.items()},
             absent=tuple(value for read in reads for value in read.absent),
             event_times={view: times for read in reads for view, times in read.event_times.items()},
         )
 
+    def _in_time(self, started: float, view: _BoundView) -> _BoundView:
+        """Return the next view to read, if somebody is still waiting for it."""
+        if self._limit is not None and time.monotonic() - started > self._limit:
+            raise FeaturesUnavailable(f"The online store did not answer within {self._limit:g} s.")
+        return view
+
 
 class _BoundView:
     """One feature view of a contract, with everything about it that no request changes."""
 
-    def __init__(self, store: FeatureStore, contract: Contract, view: View) -> None:
+    def __init__(self, store: FeatureStore, view: View, columns: Sequence[Column]) -> None:
         self._store = store
         self._view = view
-        self._columns = contract.columns_of(view.name)
+        self._columns = columns
         self._names = [column.feature for column in self._columns]
         self._ttl = None if view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
-        dtypes = {key.name: key.dtype for key in contract.join_keys}
-        self._keys = [(name, _FIELD[dtypes[name]]) for name in view.join_keys]
         self._feast_view = _feast_view(store, view.name)
+        self._keys = _key_fields(self._feast_view, view)
 
     def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
         """Read this view's columns for n rows; rows of one entity share one read of it."""
@@ -78,7 +109,7 @@ class _BoundView:
         times: list[datetime | None] = []
         for number, row in enumerate(rows):
             moment, stored = found[entities[row]]
-            known = _known(moment)
+            known = known_time(moment)
             age = None if known is None else at - known
             times.append(known)
             for column in self._columns:
@@ -137,11 +168,30 @@ def _feast_view(store: FeatureStore, name: str) -> FeatureView:
         ) from err
 
 
-def _known(moment: datetime | None) -> datetime | None:
-    """Return a row's event timestamp, aware; None where there is no row (Redis says the epoch)."""
+def _key_fields(feast_view: FeatureView, view: View) -> list[tuple[str, str]]:
+    """Return a view's join keys, each with the field of Feast's protobuf that holds its values.
+
+    Stores find a row by the bytes of its key, and an int32 has other bytes than an int64.
+
+    Raises:
+        FeaturesUnavailable: the registry has other keys than the contract, or ones of a type by which
+            Feast finds nothing.
+    """
+    kinds = {column.name: column.dtype.to_value_type() for column in feast_view.entity_columns}
+    fields = [(name, _FIELD.get(kinds.get(name, ValueType.UNKNOWN))) for name in view.join_keys]
+    if wrong := [name for name, field in fields if field is None]:
+        raise FeaturesUnavailable(
+            f"Feast finds no rows of {view.name} by {', '.join(wrong)}.",
+            hint="A join key is a string, a whole number or a timestamp.",
+        )
+    return [(name, field) for name, field in fields if field is not None]
+
+
+def known_time(moment: datetime | None) -> datetime | None:
+    """Return a row's event timestamp in UTC; None where there is no row (Redis says the epoch)."""
     if moment is None:
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    aware = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None if aware.timestamp() == 0 else aware
 
 
@@ -157,15 +207,16 @@ def _decode(value: Value | None) -> Any:
         return None
     plain = getattr(value, kind)
     if kind == "unix_timestamp_val":
-        return datetime.fromtimestamp(plain, UTC)
+        return None if plain == _NO_TIME else datetime.fromtimestamp(plain, UTC)
     # A stored NaN is what pandas made of a null on its way into the store.
     return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
-_FIELD: Mapping[DType, str] = {
-    "string": "string_val",
-    "int64": "int64_val",
-    "float64": "double_val",
-    "bool": "bool_val",
-    "timestamp": "unix_timestamp_val",
+_FIELD: Mapping[ValueType, str] = {
+    ValueType.STRING: "string_val",
+    ValueType.INT32: "int32_val",
+    ValueType.INT64: "int64_val",
+    ValueType.UNIX_TIMESTAMP: "unix_timestamp_val",
 }
+_NO_TIME = -(2**63)
+"""What Feast stores for a timestamp that is null."""

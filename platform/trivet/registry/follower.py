@@ -55,6 +55,8 @@ class Follower:
         client_factory: Callable[[Settings], MlflowClient] = connect,
         gates_factory: Callable[[], release.Gates] = dict,
         clock: Clock = system_clock,
+        *,
+        look_beside: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is opened or read before the first step.
 
@@ -64,12 +66,14 @@ class Follower:
             client_factory: called at the first step, and again until it has succeeded once.
             gates_factory: called for each alias that was moved by hand.
             clock: of the live state, and of waiting times.
+            look_beside: called after each step, whether or not MLflow answered.
         """
         self._settings = settings
         self._model = model
         self._client_factory = client_factory
         self._gates_factory = gates_factory
         self._clock = clock
+        self._look_beside = look_beside
         self._shelf = Shelf(settings.home, model)
         self._client: MlflowClient | None = None
         self._settled: _Seen | None = None
@@ -118,6 +122,7 @@ class Follower:
                 self._complain(str(err))
             except Exception as err:  # noqa: BLE001 - must outlive anything
                 self._complain(f"{type(err).__name__}: {err}", err)
+            self._look_beside()
             if stop.wait(self._settings.poll_seconds):
                 return
 

@@ -47,7 +47,7 @@ def list_versions(client: MlflowClient, model: str) -> tuple[VersionSummary, ...
     """
     aliases = read_aliases(client, model)
     chain = ledger.read_chain(client, model)
-    entries = sorted(_search(client, model), key=lambda entry: int(entry.version))
+    entries = sorted(search_versions(client, model), key=lambda entry: int(entry.version))
     return tuple(_summary(client, entry, chain, aliases) for entry in entries)
 
 
@@ -78,7 +78,7 @@ def find_version(client: MlflowClient, model: str, version: int) -> ModelVersion
 
 def existing_versions(client: MlflowClient, model: str) -> tuple[int, ...]:
     """Return the numbers of the model's versions, ascending."""
-    return tuple(sorted(int(entry.version) for entry in _search(client, model)))
+    return tuple(sorted(int(entry.version) for entry in search_versions(client, model)))
 
 
 def read_aliases(client: MlflowClient, model: str) -> dict[str, int]:
@@ -109,7 +109,8 @@ def digest_of(entry: ModelVersion) -> str:
     return str(digest)
 
 
-def _search(client: MlflowClient, model: str) -> Iterable[ModelVersion]:
+def search_versions(client: MlflowClient, model: str) -> Iterable[ModelVersion]:
+    """Yield MLflow's entries of a model's versions; none where there is no such model."""
     token: str | None = None
     with translated(client):
         while True:

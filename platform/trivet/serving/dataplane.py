@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import orjson
@@ -47,6 +48,10 @@ class Recorder(Protocol):
 
     def refused(self, version: int | None, status: int) -> None:
         """Count one request that was answered by a problem."""
+        ...
+
+    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
+        """Note when the values that a request read were known, by feature view."""
         ...
 
 
@@ -157,6 +162,7 @@ class DataPlane:
             "missing": [_missing(value) for value in prepared.absent],
         }
         total = time.perf_counter() - started
+        self._recorder.seen(features.event_times)
         self._recorder.answered(version.number, asked.rows, seconds, total, prepared.absent)
         if self._log is not None:
             self._log.record(
@@ -170,6 +176,7 @@ class DataPlane:
                     asked=asked,
                     features=features,
                     absent=prepared.absent,
+                    columns=prepared.columns,
                     predictions=predicted.predictions,
                     seconds=seconds,
                     total_seconds=total,

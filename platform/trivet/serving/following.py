@@ -1,12 +1,18 @@
-"""Start the follower beside a service, and have it end with it."""
+"""Start the follower beside a service, and have it and the workers end with the service."""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 log = logging.getLogger("trivet.serving")
+
+_LOOK_SECONDS = 1.0
 
 _followers: list[subprocess.Popen[bytes]] = []
 """Kept for the life of the parent: the follower ends when its standard input does."""
@@ -27,3 +33,19 @@ def start_follower(model: str) -> None:
     )
     _followers.append(follower)
     log.info("%s: follower started (process %d)", model, follower.pid)
+
+
+def end_with_parent() -> None:
+    """End this worker, as `kill` would, once the process that started it is gone.
+
+    BentoML's workers outlive a parent that was ended by `kill -9`. They would keep its port, so that no
+    new service could start, and answer with a version that no follower follows any more.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(),), name="trivet-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    log.error("the process that started this worker (%d) is gone: ending", parent)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from trivet.contract import View
 from trivet.features.values import AbsentValue
+
+_SEE_EVERY_SECONDS = 1.0
+"""How often event times of answered requests are looked at: a maximum over rows is not free."""
 
 SECONDS = (
     *(0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.0007),
@@ -67,6 +74,33 @@ class Metrics:
             multiprocess_mode="mostrecent",
         )
 
+        self._refused = Gauge(
+            name="trivet_release_refused",
+            documentation="1 while a release is asked for that does not answer here, else 0.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
+        self._differences = Gauge(
+            name="trivet_feature_differences",
+            documentation="Ways in which Feast no longer offers what the live version relies on.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
+        self._newest = Gauge(
+            name="trivet_view_newest_timestamp_seconds",
+            documentation="Newest event time of a feature view seen in answered requests.",
+            labelnames=["model", "view"],
+            multiprocess_mode="max",
+        )
+        self._ttl = Gauge(
+            name="trivet_view_ttl_seconds",
+            documentation="Time to live of a feature view of the live version; NaN: it never expires.",
+            labelnames=["model", "view"],
+            multiprocess_mode="mostrecent",
+        )
+        self._newest_seen: dict[str, float] = {}
+        self._see_from = 0.0
+
     def answered(
         self,
         version: int,
@@ -100,3 +134,30 @@ class Metrics:
     def live(self, version: int) -> None:
         """Say which version is champion in this worker."""
         self._live.labels(self._model).set(version)
+
+    def state(self, *, refused: bool, differences: int) -> None:
+        """Say whether this worker answers with what is asked for, and whether Feast still fits it."""
+        self._refused.labels(self._model).set(refused)
+        self._differences.labels(self._model).set(differences)
+
+    def views(self, views: Sequence[View]) -> None:
+        """Say which feature views the live version reads, and how long their values hold."""
+        ttls = dict.fromkeys(self._newest_seen, math.nan)
+        ttls |= {view.name: view.ttl_seconds or math.nan for view in views}
+        for view, seconds in ttls.items():
+            self._ttl.labels(self._model, view).set(seconds)
+            self._newest_seen.setdefault(view, 0.0)
+
+    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
+        """Note the newest event time of each view that a request read; once a second at most."""
+        now = time.monotonic()
+        if now < self._see_from:
+            return
+        self._see_from = now + _SEE_EVERY_SECONDS
+        for view, moments in event_times.items():
+            newest = max(
+                (moment.timestamp() for moment in moments if moment is not None), default=0
+            )
+            if newest > self._newest_seen.get(view, 0.0):
+                self._newest_seen[view] = newest
+                self._newest.labels(self._model, view).set(newest)

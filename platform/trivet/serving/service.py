@@ -67,6 +67,14 @@ class PredictionService:
         gc.collect()
         gc.freeze()
 
+    @bentoml.on_startup
+    def end_with_parent(self) -> None:
+        """End with `bentoml serve`, however that ends; not where somebody else runs the app."""
+        if bentoml.server_context.worker_index is not None:
+            from trivet.serving.following import end_with_parent
+
+            end_with_parent()
+
     @bentoml.on_shutdown
     def stop_worker(self) -> None:
         """End the thread that looks for releases, and finish the prediction log."""
@@ -89,7 +97,13 @@ class TrivetService(bentoml.Service[Any]):
     """BentoML's service with Trivet's routes in front; named as `service_class`."""
 
     def __attrs_post_init__(self) -> None:
-        """Bind to loopback unless the decorator, the command line or the configuration says more."""
+        """Bind to loopback unless more is said, and count apart from other services.
+
+        The decorator, the command line and the configuration can name another address.
+        """
+        from trivet.serving.counting import count_apart
+
+        count_apart()
         self.config.setdefault("http", {}).setdefault("host", "127.0.0.1")
         super().__attrs_post_init__()
 

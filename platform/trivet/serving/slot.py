@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from trivet.errors import NoChampion, TrivetError, VersionNotLoaded
-from trivet.live import Live, LoadedVersion, Shelf
+from trivet.live import FeatureCheck, Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 
 log = logging.getLogger("trivet.serving")
@@ -39,13 +40,26 @@ class Loaded:
 class Slot:
     """Holds the loaded versions of one model, and follows the host's live state."""
 
-    def __init__(self, shelf: Shelf, load: Load, *, on_swap: Callable[[int], None]) -> None:
-        """`load` makes a version ready; `on_swap` is told each new champion."""
+    def __init__(
+        self,
+        shelf: Shelf,
+        load: Load,
+        *,
+        on_swap: Callable[[int], None],
+        on_look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`load` makes a version ready; `on_swap` is told each new champion.
+
+        `on_look` is called after each look that found something new, swapped or refused.
+        """
         self._shelf = shelf
         self._load = load
         self._on_swap = on_swap
+        self._on_look = on_look
         self._loaded = Loaded()
         self._seen: tuple[int, int] | None = None
+        self._check: FeatureCheck | None = None
+        self._check_seen: tuple[int, int] | None = None
         self._retry_at: float | None = None
         self._stop = threading.Event()
         self._said: dict[int, str] = {}
@@ -93,20 +107,38 @@ class Slot:
 
     def look(self) -> None:
         """Compare with the live state on disk, and swap if it has changed."""
-        try:
-            stat = self._shelf.live_file.stat()
-        except FileNotFoundError:
-            return
-        mark = (stat.st_mtime_ns, stat.st_ino)
+        checked = self._look_at_check()
+        if self._look_at_live() or checked:
+            self._on_look()
+
+    @property
+    def check(self) -> FeatureCheck | None:
+        """What the follower last found of the champion's features; None: not looked at yet."""
+        champion, check = self._loaded.champion, self._check
+        if champion is None or check is None or check.digest != champion.digest:
+            return None
+        return check
+
+    def _look_at_check(self) -> bool:
+        mark = _mark(self._shelf.features_file)
+        if mark is None or mark == self._check_seen:
+            return False
+        self._check_seen = mark
+        self._check = self._shelf.read_check()
+        return True
+
+    def _look_at_live(self) -> bool:
+        mark = _mark(self._shelf.live_file)
         due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if mark == self._seen and not due:
-            return
+        if mark is None or (mark == self._seen and not due):
+            return False
         self._seen = mark
         self._retry_at = None
         live = self._shelf.read_live()
         if live is not None and not self._swap(live):
             # What stood in the way may pass, such as a feature registry that is down.
             self._retry_at = time.monotonic() + _RETRY_SECONDS
+        return True
 
     def _one(self, number: int | None, wanted: str) -> Version:
         loaded = self._loaded
@@ -173,4 +205,24 @@ class Slot:
             "champion": None if loaded.champion is None else loaded.champion.number,
             "versions": sorted(loaded.by_number),
             "refused": self.refused,
+            "features": _shown(self.check),
         }
+
+
+def _mark(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
+
+
+def _shown(check: FeatureCheck | None) -> dict[str, Any] | None:
+    if check is None:
+        return None
+    return {
+        "ok": None if check.unchecked else not check.differences,
+        "checked_at": check.at.isoformat(),
+        "differences": [asdict(difference) for difference in check.differences],
+        "unchecked": check.unchecked,
+    }

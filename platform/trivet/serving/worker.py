@@ -39,7 +39,8 @@ class Worker:
         self._ready_until = 0.0
         self._said = ""
         metrics = Metrics(model)
-        self.slot = Slot(self._shelf, self._load, on_swap=metrics.live)
+        self._metrics = metrics
+        self.slot = Slot(self._shelf, self._load, on_swap=metrics.live, on_look=self._count_state)
         self._log = _start_log(settings, model, metrics)
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
         self.slot.start(_LOOK_SECONDS)
@@ -63,6 +64,13 @@ class Worker:
         self._say("ready")
         return True
 
+    def _count_state(self) -> None:
+        slot = self.slot
+        differences = () if slot.check is None else slot.check.differences
+        self._metrics.state(refused=slot.refused is not None, differences=len(differences))
+        if slot.loaded.champion is not None:
+            self._metrics.views(slot.loaded.champion.contract.views)
+
     def _say(self, state: str) -> None:
         """Log readiness when it changes; a probe comes every second."""
         if state != self._said:
@@ -84,7 +92,8 @@ class Worker:
         # Definitions may have been applied since the store was opened.
         store.refresh_registry()
         return FeatureSource(
-            reader=OnlineReader(store, contract), transforms=open_transforms(store, contract)
+            reader=OnlineReader(store, contract, self.settings.feature_timeout_seconds),
+            transforms=open_transforms(store, contract),
         )
 
 

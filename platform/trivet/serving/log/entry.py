@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from trivet.columns import Columns
 from trivet.contract import Contract
 from trivet.features.values import AbsentValue, Features
 from trivet.serving.asking import Asked
@@ -27,6 +28,8 @@ class Entry:
     """As the store gave them, before overrides and defaults."""
     absent: tuple[AbsentValue, ...]
     """What was absent for the model: without the values that the caller gave instead."""
+    columns: Columns
+    """What the model got: the only place that has what on-demand views computed."""
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
     total_seconds: float

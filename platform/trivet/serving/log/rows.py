@@ -1,27 +1,31 @@
-"""Requests to rows: one Arrow batch from many entries, column by column.
+"""Requests to rows: one Arrow batch from many entries.
 
-The thread that runs this competes with the event loop for the interpreter, so there is no work a row
-but what a column needs, and `pause` is called after each column.
+The thread that runs this competes with the event loop for the interpreter, and what costs most is not
+the work but to change hands: pyarrow lets go of the interpreter at every call, and has to wait for
+its turn again. So columns are gathered as Python lists, all of one type are turned into one Arrow
+array, and each column is a slice of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from trivet import logged
-from trivet.contract import Contract, Default, View
+from trivet.contract import Contract, Default
 from trivet.features.values import AbsentValue
 from trivet.serving.log.entry import Entry
 
 Pause = Callable[[], None]
+_Named = Iterator[tuple[str, list[Any]]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,166 +36,202 @@ class Rows:
     def __init__(self, contract: Contract, digest: str) -> None:
         """`digest`: the contract's, which takes a while to compute."""
         self.schema = logged.log_schema(contract)
+        self._types = {field.name: field.type for field in self.schema}
         self._contract = contract
-        self._digest = digest
+        self._features = [column for column in contract.fed if column.view is not None]
+        self._same = {logged.MODEL: contract.model, logged.CONTRACT: digest}
         self._outputs = logged.output_fields(contract)
 
     def batch(self, entries: Sequence[Entry], pause: Pause = lambda: None) -> pa.RecordBatch:
         """Return one row an instance, in the order of the entries.
 
+        Args:
+            entries: at least one.
+            pause: is called every now and then.
+
         Raises:
-            pyarrow.ArrowException, TypeError, ValueError: a value is not of its column's type.
+            pyarrow.ArrowException, TypeError, ValueError, LookupError: a value is not of its column's
+                type, or there is none.
         """
         at = _Positions(entries)
-        made: dict[str, pa.Array] = {}
-        for name, array in chain(
-            self._asked(entries, at),
-            self._features(entries, at),
-            self._requests(entries, at),
-            self._answers(entries, at),
-        ):
-            made[name] = array
+        lists: dict[str, list[Any]] = {}
+        for name, values in chain(self._asked(entries), self._read(entries, at)):
+            lists[name] = values
             pause()
+        predictions = _join(entry.predictions for entry in entries)
+        lists[logged.OUTPUT] = list(map(orjson.dumps, predictions))
+        pause()
+        made = self._arrays(lists, pause)
+        made |= at.spread(self._arrays(dict(_of_requests(entries)), pause))
+        made |= self._statuses(at)
+        made |= self._computed(entries, at)
+        made |= self._documents(entries, at)
+        for name, kind in self._outputs.items():
+            made[f"trivet__{name}"] = _if_it_fits([p.get(name) for p in predictions], kind)
+        made |= {name: pa.repeat(value, at.total) for name, value in self._same.items()}
+        self._derive(made, at)
+        pause()
         return pa.record_batch([made[name] for name in self.schema.names], schema=self.schema)
 
-    def _asked(self, entries: Sequence[Entry], at: _Positions) -> Iterable[tuple[str, pa.Array]]:
+    def _asked(self, entries: Sequence[Entry]) -> _Named:
         """Join keys and request columns, under their own names."""
         sent = [entry.asked.request for entry in entries]
         for column in self._contract.request_columns:
-            yield column.name, self._typed(column.name, _join(map(itemgetter(column.name), sent)))
+            yield column.name, _join(map(itemgetter(column.name), sent))
         keys = [entry.asked.keys for entry in entries]
         for key in self._contract.join_keys:
-            yield key.name, self._typed(key.name, _join(map(itemgetter(key.name), keys)))
-        yield logged.OVERRIDES, _documents(_overrides(entries, at), at.total)
+            yield key.name, _join(map(itemgetter(key.name), keys))
 
-    def _features(self, entries: Sequence[Entry], at: _Positions) -> Iterable[tuple[str, pa.Array]]:
-        """What the store gave, with its status and event time, as Feast logs it."""
-        store = _marked(
-            found for e in entries if e.features.absent for found in at.absent(e.features.absent, e)
-        )
+    def _read(self, entries: Sequence[Entry], at: _Positions) -> _Named:
+        """What the store gave, and when it was known."""
         given = [entry.features.values for entry in entries]
+        for column in self._features:
+            values = _join(map(itemgetter(column.name), given))
+            for position, _ in at.marks.get(column.name, ()):
+                values[position] = None  # a default may stand there by now
+            yield logged.value_name(self._contract, column), values
         for view in self._contract.views:
-            times = _moments(_times(entries, view))
-            yield logged.event_time_name(view.name), times
-            seconds = times.cast(logged.FEAST_MOMENT, safe=False)
-            for column in self._contract.columns_of(view.name):
-                values = _join(map(itemgetter(column.name), given))
-                statuses = at.present
-                if marks := store.get(column.name):
-                    statuses = at.present.copy()
-                    for position, status in marks:
-                        statuses[position] = status
-                        values[position] = None  # a default may stand there by now
-                name = logged.value_name(column)
-                yield name, self._typed(name, values)
-                yield logged.timestamp_name(column), seconds
-                yield logged.status_name(column), pa.array(statuses)
+            times = (entry.features.event_times.get(view.name) for entry in entries)
+            known = (
+                [None] * entry.asked.rows if moments is None else moments
+                for entry, moments in zip(entries, times, strict=True)
+            )
+            yield logged.event_time_name(view.name), _join(known)
 
-    def _requests(self, entries: Sequence[Entry], at: _Positions) -> Iterable[tuple[str, pa.Array]]:
-        """What is the same for all rows of a request."""
-        moments = at.spread(_moments([entry.asked_at for entry in entries]))
-        yield logged.LOG_TIMESTAMP, moments
-        yield logged.LOG_DATE, moments.cast(pa.date32())
-        same: dict[str, list[Any]] = {
-            logged.REQUEST_ID: [entry.request_id for entry in entries],
-            logged.VERSION: [entry.version for entry in entries],
-            logged.ROUTE: [entry.route for entry in entries],
-            logged.TOTAL: [entry.total_seconds for entry in entries],
-        }
-        seconds = [entry.seconds for entry in entries]
-        for step in logged.STEPS:
-            same[logged.seconds_name(step)] = [took.get(step) for took in seconds]
-        for name, values in same.items():
-            yield name, at.spread(self._typed(name, values))
-        yield logged.MODEL, pa.repeat(self._contract.model, at.total)
-        yield logged.CONTRACT, pa.repeat(self._digest, at.total)
-        yield logged.ROW, pa.array(at.rows)
+    def _statuses(self, at: _Positions) -> dict[str, pa.Array]:
+        present = np.full(at.total, logged.Status.PRESENT, dtype=np.int32)
+        all_present = pa.array(present)
+        made = {}
+        for column in (*self._features, *self._contract.computed):
+            statuses = all_present
+            if marks := at.marks.get(column.name):
+                changed = present.copy()
+                for position, status in marks:
+                    changed[position] = status
+                statuses = pa.array(changed)
+            made[logged.status_name(self._contract, column)] = statuses
+        return made
 
-    def _answers(self, entries: Sequence[Entry], at: _Positions) -> Iterable[tuple[str, pa.Array]]:
-        """The predictions, and what the contract's policies did about absent values."""
-        predictions = _join(entry.predictions for entry in entries)
-        yield logged.OUTPUT, pa.array(list(map(orjson.dumps, predictions)), pa.string())
-        for name, kind in self._outputs.items():
-            yield f"trivet__{name}", _if_it_fits([p.get(name) for p in predictions], kind)
+    def _computed(self, entries: Sequence[Entry], at: _Positions) -> dict[str, pa.Array]:
+        """What on-demand views computed, or the caller gave instead; it has no event time."""
+        made: dict[str, pa.Array] = {}
+        for column in self._contract.computed:
+            values = np.concatenate([entry.columns[column.name] for entry in entries])
+            absent = _nulls(values)
+            absent[[position for position, _ in at.marks.get(column.name, ())]] = True
+            name = logged.value_name(self._contract, column)
+            made[name] = pa.array(values, mask=absent).cast(self._types[name], safe=False)
+            moment = logged.timestamp_name(self._contract, column)
+            made[moment] = pa.nulls(at.total, logged.FEAST_MOMENT)
+        return made
+
+    def _documents(self, entries: Sequence[Entry], at: _Positions) -> dict[str, pa.Array]:
+        """What was absent, defaulted and overridden: for most rows nothing."""
         absent: dict[int, dict[str, Any]] = {}
         defaults: dict[int, dict[str, Any]] = {}
-        for entry in (entry for entry in entries if entry.absent):
-            for position, value in at.absent(entry.absent, entry):
-                absent.setdefault(position, {})[value.column.name] = value.why
+        overrides: dict[int, dict[str, Any]] = {}
+        for entry, start in zip(entries, at.starts, strict=True):
+            for value in entry.absent:
+                absent.setdefault(start + value.row, {})[value.column.name] = value.why
                 if isinstance(policy := value.column.absent, Default):
-                    defaults.setdefault(position, {})[value.column.name] = policy.default
-        yield logged.ABSENT, _documents(absent, at.total)
-        yield logged.DEFAULTS, _documents(defaults, at.total)
+                    named = defaults.setdefault(start + value.row, {})
+                    named[value.column.name] = policy.default
+            for name, by_row in entry.asked.overrides.items():
+                for row, given in by_row.items():
+                    overrides.setdefault(start + row, {})[name] = given
+        return {
+            logged.ABSENT: _objects(absent, at.total),
+            logged.DEFAULTS: _objects(defaults, at.total),
+            logged.OVERRIDES: _objects(overrides, at.total),
+        }
 
-    def _typed(self, name: str, values: Sequence[Any]) -> pa.Array:
-        kind = self.schema.field(name).type
-        if pa.types.is_timestamp(kind):
-            return _moments(values).cast(kind, safe=False)
-        return pa.array(values, kind)
+    def _derive(self, made: dict[str, pa.Array], at: _Positions) -> None:
+        made[logged.LOG_DATE] = made[logged.LOG_TIMESTAMP].cast(pa.date32())
+        made[logged.ROW] = pa.array(at.rows)
+        seconds = {
+            view.name: made[logged.event_time_name(view.name)].cast(logged.FEAST_MOMENT, safe=False)
+            for view in self._contract.views
+        }
+        for column in self._features:
+            moment = logged.timestamp_name(self._contract, column)
+            made[moment] = seconds[str(column.view)]
+
+    def _arrays(self, lists: dict[str, list[Any]], pause: Pause) -> dict[str, pa.Array]:
+        """Turn lists of equal length into arrays, all of one type at once."""
+        by_type: dict[pa.DataType, list[str]] = {}
+        for name in lists:
+            by_type.setdefault(self._types[name], []).append(name)
+        made: dict[str, pa.Array] = {}
+        for kind, names in by_type.items():
+            whole = _array(_join(lists[name] for name in names), kind)
+            rows = len(whole) // len(names)
+            made |= {name: whole.slice(n * rows, rows) for n, name in enumerate(names)}
+            pause()
+        return made
 
 
 class _Positions:
-    """Where the rows of each entry stand in the batch."""
+    """Where the rows of each entry stand in the batch, and which values there were none of."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        counts = np.array([entry.asked.rows for entry in entries], dtype=np.int64)
-        ends = counts.cumsum()
-        self.total = int(ends[-1])
-        self.starts = dict(zip(map(id, entries), (ends - counts).tolist(), strict=True))
-        self.present = np.full(self.total, logged.Status.PRESENT, dtype=np.int32)
-        self._single = self.total == len(entries)
-        self._entry = np.repeat(np.arange(len(entries)), counts)
-        self.rows = (np.arange(self.total) - np.repeat(ends - counts, counts)).astype(np.int32)
+        self._counts = np.array([entry.asked.rows for entry in entries], dtype=np.int64)
+        starts = self._counts.cumsum() - self._counts
+        self.starts: list[int] = starts.tolist()
+        self.total = int(self._counts.sum())
+        self.rows = (np.arange(self.total) - np.repeat(starts, self._counts)).astype(np.int32)
+        self.marks: dict[str, list[tuple[int, int]]] = {}
+        for entry, start in zip(entries, self.starts, strict=True):
+            for value in entry.features.absent:
+                self._mark(start, value)
+            for value in entry.absent:
+                if value.column.on_demand:
+                    self._mark(start, value)
 
-    def spread(self, array: pa.Array) -> pa.Array:
+    def _mark(self, start: int, value: AbsentValue) -> None:
+        marks = self.marks.setdefault(value.column.name, [])
+        marks.append((start + value.row, logged.STATUS_OF[value.why]))
+
+    def spread(self, arrays: dict[str, pa.Array]) -> dict[str, pa.Array]:
         """Turn one value an entry into one a row."""
-        return array if self._single else array.take(pa.array(self._entry))
+        if self.total == len(self._counts):
+            return arrays
+        entry = np.repeat(np.arange(len(self._counts)), self._counts)
+        taken = pa.record_batch(arrays).take(pa.array(entry))
+        return dict(zip(arrays, taken.columns, strict=True))
 
-    def absent(
-        self, values: Iterable[AbsentValue], entry: Entry
-    ) -> Iterable[tuple[int, AbsentValue]]:
-        """Return absent values of an entry with their positions."""
-        start = self.starts[id(entry)]
-        return ((start + value.row, value) for value in values)
+
+def _of_requests(entries: Sequence[Entry]) -> _Named:
+    """What is the same for all rows of a request."""
+    yield logged.LOG_TIMESTAMP, [entry.asked_at for entry in entries]
+    yield logged.REQUEST_ID, [entry.request_id for entry in entries]
+    yield logged.VERSION, [entry.version for entry in entries]
+    yield logged.ROUTE, [entry.route for entry in entries]
+    yield logged.TOTAL, [entry.total_seconds for entry in entries]
+    for step in logged.STEPS:
+        yield logged.seconds_name(step), [entry.seconds.get(step) for entry in entries]
 
 
 def _join(parts: Iterable[Sequence[Any]]) -> list[Any]:
     return list(chain.from_iterable(parts))
 
 
-def _moments(values: Sequence[datetime | None]) -> pa.Array:
-    """Return aware datetimes as `logged.MOMENT`.
+def _nulls(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Say where a column that a model gets is null; see `trivet.columns`."""
+    if values.dtype.kind in "fM":
+        return np.asarray(np.isnan(values), dtype=np.bool_)  # of NaT too
+    return np.array([value is None for value in values], dtype=np.bool_)
 
-    By their differences: pyarrow asks each for its offset from UTC, which takes six times as long.
-    """
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_timestamp(kind):
+        return pa.array(values, kind)
+    # As differences: pyarrow asks each moment for its offset from UTC, which takes six times as long.
     since = [None if value is None else value - _EPOCH for value in values]
-    return pa.array(since, pa.duration("us")).cast(pa.int64()).cast(logged.MOMENT)
+    moments = pa.array(since, pa.duration("us")).view(logged.MOMENT)
+    return moments if kind == logged.MOMENT else moments.cast(kind, safe=False)
 
 
-def _times(entries: Sequence[Entry], view: View) -> list[Any]:
-    return _join(
-        entry.features.event_times.get(view.name) or [None] * entry.asked.rows for entry in entries
-    )
-
-
-def _marked(absent: Iterable[tuple[int, AbsentValue]]) -> dict[str, list[tuple[int, int]]]:
-    """Return the statuses of absent values, by column and position."""
-    marks: dict[str, list[tuple[int, int]]] = {}
-    for position, value in absent:
-        marks.setdefault(value.column.name, []).append((position, logged.STATUS_OF[value.why]))
-    return marks
-
-
-def _overrides(entries: Sequence[Entry], at: _Positions) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    for entry in (entry for entry in entries if entry.asked.overrides):
-        for name, by_row in entry.asked.overrides.items():
-            for row, value in by_row.items():
-                found.setdefault(at.starts[id(entry)] + row, {})[name] = value
-    return found
-
-
-def _documents(by_position: dict[int, dict[str, Any]], total: int) -> pa.Array:
+def _objects(by_position: dict[int, dict[str, Any]], total: int) -> pa.Array:
     """Return one JSON object a row, null where there is nothing to say."""
     if not by_position:
         return pa.nulls(total, pa.string())
@@ -202,7 +242,7 @@ def _documents(by_position: dict[int, dict[str, Any]], total: int) -> pa.Array:
 
 
 def _if_it_fits(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return values as a column, or nulls where a postprocess of the version names other things so."""
+    """Return values as a column, or nulls where a version's postprocess names other things so."""
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError):

@@ -94,7 +94,8 @@ class PredictionLog:
         self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
-        flushed = swept = -1e9
+        self._guarded(self._sweep)
+        flushed, swept = -1e9, time.monotonic()
         while not self._stop.wait(_LOOK_SECONDS):
             now = time.monotonic()
             due = now - flushed >= self._settings.log_flush_seconds
@@ -109,12 +110,13 @@ class PredictionLog:
         self._finish_all()
 
     def _flush(self) -> None:
-        """Write all that is queued; what cannot be written now stays queued.
+        """Write what is queued by now; what cannot be written stays queued.
 
         Raises:
             OSError: the disk refuses.
         """
-        while self._ready or self._queue:
+        until = self._rows_in
+        while self._rows_out < until:
             if not self._ready:
                 self._convert(self._take())
             while self._ready:

@@ -1,0 +1,70 @@
+"""Progress bars on standard error: one for the views, one for the rows of the present one."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from trivet.cli.output import err
+from trivet.features.materialize import Watcher
+
+
+class Bars:
+    """A materialization's bars, for as long as the block lasts."""
+
+    def __init__(self) -> None:
+        """Nothing is drawn before the block is entered."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        )
+        self.watcher = _Watcher(self._progress)
+
+    def __enter__(self) -> Self:
+        """Draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+
+class _Watcher(Watcher):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._views: TaskID = progress.add_task("Materializing", total=None, unit="views")
+        self._rows: TaskID | None = None
+
+    def waiting(self) -> None:
+        self._progress.print("Waiting: another process materializes or applies features.")
+
+    def begins(self, view: str, number: int, of: int) -> None:
+        self._progress.update(self._views, total=of, completed=number - 1)
+        if self._rows is not None:
+            self._progress.remove_task(self._rows)
+        self._rows = self._progress.add_task(view, total=None, unit="rows")
+
+    def wrote(self, view: str, rows: int, of: int) -> None:
+        del view
+        if self._rows is not None:
+            self._progress.update(self._rows, total=of, completed=rows)
