@@ -88,8 +88,8 @@ def test_an_entity_of_another_view_only_is_missing(project: Project) -> None:
     assert {why(found)[0, name] for name in NULLS} == {"missing"}
 
 
-def test_redis_does_not_say_what_the_others_do_not_say(project: Project) -> None:
-    """Feast's Redis store calls an unknown entity present; only its time, the epoch, gives it away."""
+def test_feast_gives_an_unknown_entity_away_by_its_time_at_least(project: Project) -> None:
+    """Its Redis store returns a row of nulls of the epoch, where the others return none."""
     unknown = [project.reader._views[0]._entity_key((project.name(),))]
     view = project.store.get_feature_view("readings")
     online = project.store.provider.online_store

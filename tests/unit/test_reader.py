@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +47,8 @@ class FakeStore:
     rows: dict[str, dict[tuple[Any, ...], Row]]
     """By view and entity."""
     error: Exception | None = None
+    seconds: float = 0.0
+    """What a read takes."""
     project: str = "shop"
     config: object = None
     reads: list[tuple[str, list[EntityKey]]] = field(default_factory=list)
@@ -71,6 +74,7 @@ class FakeStore:
     ) -> list[Row]:
         """Return the keys' rows, and treat the list of names as the Redis store does."""
         self.reads.append((view.name, keys))
+        time.sleep(self.seconds)
         if self.error is not None:
             raise self.error
         names.clear()
@@ -156,7 +160,14 @@ def test_an_unknown_entity_is_missing(store: FakeStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [Value(), Value(null_val=0), Value(double_val=float("nan")), None]
+    "value",
+    [
+        Value(),
+        Value(null_val=0),
+        Value(double_val=float("nan")),
+        Value(unix_timestamp_val=-(2**63)),
+        None,
+    ],
 )
 def test_a_stored_null_is_null_with_its_age(value: Value | None) -> None:
     """In whatever way the store came to write it; the columns beside it are given."""
@@ -229,6 +240,26 @@ def test_a_view_that_the_registry_lacks_is_named() -> None:
     """When the version is loaded, and not at the first request."""
     with pytest.raises(FeaturesUnavailable, match="project shop has no feature view users"):
         OnlineReader(FakeStore({}), shop())
+
+
+def test_a_key_by_which_feast_finds_nothing_is_named() -> None:
+    """When the version is loaded; it would be missing at every request."""
+    visits = View(name="visits", join_keys=("price",))
+    keys = (JoinKey(name="user_id", dtype="string"), JoinKey(name="price", dtype="float64"))
+    contract = shop(views=(USERS, visits), join_keys=keys)
+    with pytest.raises(FeaturesUnavailable, match="Feast finds no rows of visits by price"):
+        OnlineReader(FakeStore({"visits": {}, "users": {}}), contract)
+
+
+def test_after_its_limit_a_read_asks_for_nothing_more() -> None:
+    """Nobody waits for the other views any more, and other requests do."""
+    orders = View(name="orders", join_keys=("user_id",))
+    store = store_of(FRESH)
+    store.rows["orders"], store.seconds = {}, 0.02
+    reader = OnlineReader(store, shop(views=(USERS, orders)), limit=0.01)
+    with pytest.raises(FeaturesUnavailable, match=r"did not answer within 0\.01 s"):
+        reader.read({"user_id": ["u001"]}, NOON)
+    assert [view for view, _ in store.reads] == ["users"]
 
 
 def test_columns_keep_their_policy() -> None:
