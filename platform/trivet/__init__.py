@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trivet.contract import Classification, Column, Default, Offer, Regression
+    from trivet.contract import Classification, Column, Default, Regression
     from trivet.features.offer import read_offer
     from trivet.features.store import open_store
+    from trivet.offer import Offer
     from trivet.serving.service import PredictionService, TrivetService
     from trivet.settings import Settings, load_settings
     from trivet.training.candidate import Candidate, model_inputs, register
@@ -39,9 +40,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "trivet.contract": ("Classification", "Column", "Default", "Offer", "Regression"),
+    "trivet.contract": ("Classification", "Column", "Default", "Regression"),
     "trivet.features.offer": ("read_offer",),
     "trivet.features.store": ("open_store",),
+    "trivet.offer": ("Offer",),
     "trivet.serving.service": ("PredictionService", "TrivetService"),
     "trivet.settings": ("Settings", "load_settings"),
     "trivet.training.candidate": ("Candidate", "model_inputs", "register"),

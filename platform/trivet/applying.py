@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from trivet.clock import Clock, system_clock
-from trivet.contract import Contract, Offer, compare
+from trivet.contract import Contract
 from trivet.errors import ApplyRefused, Difference
+from trivet.offer import Offer, compare
 from trivet.registry.forced import Forced, recorded
 from trivet.registry.standing import Registered, Standing, registered_on
 from trivet.settings import Settings

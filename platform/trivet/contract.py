@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trivet.errors import ContractUnreadable, Difference
+from trivet.errors import ContractUnreadable
 
 SCHEMA_VERSION = 1
 
@@ -36,11 +35,13 @@ ON_DEMAND = "on_demand"
 """What the source of a column begins with that an on-demand feature view computes."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A frozen part of a document, which knows all its fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class Default(_Part):
+class Default(Part):
     """The policy that puts a stated value in the place of an absent one."""
 
     default: float | int | str | bool
@@ -53,7 +54,7 @@ Absent is an unknown entity, a missing value and an expired one alike.
 """
 
 
-class Column(_Part):
+class Column(Part):
     """One input column, as preprocess receives it."""
 
     name: str
@@ -85,14 +86,14 @@ class Column(_Part):
         return self.name if self.source == REQUEST else self.source.partition(":")[2]
 
 
-class JoinKey(_Part):
+class JoinKey(Part):
     """A field of the request that says which entity a row is about."""
 
     name: str
     dtype: DType
 
 
-class View(_Part):
+class View(Part):
     """A feature view as the contract relies on it.
 
     The time to live stands here once, not at each column: all columns of a view expire together.
@@ -103,7 +104,7 @@ class View(_Part):
     ttl_seconds: float | None = Field(default=None, description="None: values never expire.")
 
 
-class OnDemandView(_Part):
+class OnDemandView(Part):
     """An on-demand feature view of Feast: computes columns from others, row by row."""
 
     name: str
@@ -112,21 +113,21 @@ class OnDemandView(_Part):
     digest: str = Field(description="SHA-256 of its source code.")
 
 
-class Classification(_Part):
+class Classification(Part):
     """Output of a classifier: the class ids are the positions in `classes`."""
 
     kind: Literal["classification"] = "classification"
     classes: tuple[str, ...] = Field(min_length=2)
 
 
-class Regression(_Part):
+class Regression(Part):
     """Output of a regressor: one number in a named unit."""
 
     kind: Literal["regression"] = "regression"
     unit: str
 
 
-class Parity(_Part):
+class Parity(Part):
     """What was compared before a faster runtime was trusted."""
 
     rows: int
@@ -135,7 +136,7 @@ class Parity(_Part):
     tolerance: float
 
 
-class Runtime(_Part):
+class Runtime(Part):
     """What executes the model, and the evidence or the reason for it."""
 
     kind: Literal["onnx", "pyfunc"]
@@ -143,7 +144,7 @@ class Runtime(_Part):
     reason: str | None = Field(default=None, description="Why it is not the faster one.")
 
 
-class GoldenRow(_Part):
+class GoldenRow(Part):
     """One row whose result is known: as it was asked, what preprocess got, what came out."""
 
     asked_at: AwareDatetime
@@ -152,7 +153,7 @@ class GoldenRow(_Part):
     prediction: dict[str, Any]
 
 
-class Contract(_Part):
+class Contract(Part):
     """The whole contract; frozen, made by `trivet.training.register`."""
 
     schema_version: Literal[1] = 1
@@ -229,29 +230,6 @@ class Contract(_Part):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class Offer(_Part):
-    """What a feature service of the Feast registry gives at this moment."""
-
-    project: str
-    feature_service: str
-    join_keys: tuple[JoinKey, ...]
-    views: tuple[View, ...]
-    columns: tuple[Column, ...]
-    inputs: tuple[Column, ...] = ()
-    """What only its on-demand views take: features that the service does not select, request fields."""
-    on_demand: tuple[OnDemandView, ...] = ()
-
-    def relied_on(
-        self, columns: Iterable[Column]
-    ) -> tuple[tuple[OnDemandView, ...], tuple[Column, ...]]:
-        """Return what a choice of columns needs beside them: on-demand views, and their inputs."""
-        chosen = {column.name: column for column in columns}
-        views = tuple(view for view in self.on_demand if chosen.keys() & set(view.outputs))
-        pool = {column.name: column for column in (*self.columns, *self.inputs)}
-        wanted = dict.fromkeys(name for view in views for name in view.inputs)
-        return views, tuple(pool[name] for name in wanted if name not in chosen)
-
-
 def parse_contract(document: str | bytes) -> Contract:
     """Read a stored contract.
 
@@ -276,82 +254,3 @@ def parse_contract(document: str | bytes) -> Contract:
         first = err.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ContractUnreadable(f"The contract is wrong at {where}: {first['msg']}.") from err
-
-
-def compare(contract: Contract, offer: Offer | None) -> tuple[Difference, ...]:
-    """List every way in which what Feast offers differs from what the contract relies on.
-
-    A feature service may offer more than a version uses; that is no difference.
-
-    Args:
-        contract: of the version.
-        offer: of the contract's feature service, or None where Feast has no such service.
-    """
-    if contract.feature_service is None:
-        return ()
-    if offer is None:
-        service = f"{contract.project}/{contract.feature_service}"
-        return (
-            Difference(column="*", aspect="feature service", contract=service, feast="missing"),
-        )
-    return (
-        *_view_differences(contract, offer),
-        *_on_demand_differences(contract, offer),
-        *_column_differences(contract, offer),
-    )
-
-
-def _view_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
-    offered = {view.name: view for view in offer.views}
-    dtypes = {key.name: key.dtype for key in offer.join_keys}
-    for view in contract.views:
-        now = offered.get(view.name)
-        if now is None:
-            yield _difference(f"{view.name}:*", "feature view", "present", "missing")
-            continue
-        if view.join_keys != now.join_keys:
-            yield _difference(
-                f"{view.name}:*", "join keys", ", ".join(view.join_keys), ", ".join(now.join_keys)
-            )
-        if view.ttl_seconds != now.ttl_seconds:
-            yield _difference(f"{view.name}:*", "TTL", _ttl(view), _ttl(now))
-    for key in contract.join_keys:
-        if key.name in dtypes and dtypes[key.name] != key.dtype:
-            yield _difference(key.name, "join key dtype", key.dtype, dtypes[key.name])
-
-
-def _on_demand_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
-    offered = {view.name: view for view in offer.on_demand}
-    for view in contract.on_demand:
-        now = offered.get(view.name)
-        if now is None:
-            yield _difference(f"{view.name}:*", "on-demand view", "present", "missing")
-            continue
-        if view.inputs != now.inputs:
-            inputs = ", ".join(view.inputs), ", ".join(now.inputs)
-            yield _difference(f"{view.name}:*", "inputs", *inputs)
-        if view.digest != now.digest:
-            yield _difference(f"{view.name}:*", "on-demand code", view.digest[:8], now.digest[:8])
-
-
-def _column_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
-    offered = {column.source: column for column in (*offer.columns, *offer.inputs)}
-    present = {view.name for view in offer.views} | {view.name for view in offer.on_demand}
-    computed_by = {name: view.name for view in contract.on_demand for name in view.outputs}
-    for column in (*contract.columns, *contract.inputs):
-        owner = computed_by.get(column.feature) if column.on_demand else column.view
-        if owner not in present:
-            continue
-        now = offered.get(column.source)
-        if now is None:
-            yield _difference(column.source, "feature", "present", "missing")
-        elif now.dtype != column.dtype:
-            yield _difference(column.source, "dtype", column.dtype, now.dtype)
-
-
-def _difference(column: str, aspect: str, contract: str, feast: str) -> Difference:
-    return Difference(column=column, aspect=aspect, contract=contract, feast=feast)
-
-
-def _ttl(view: View) -> str:
-    return "never" if view.ttl_seconds is None else f"{view.ttl_seconds:g} s"

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from contract.definitions import PUSH
 from contract.project import NOON, Project, whole_contract
-from trivet.contract import compare
 from trivet.features.materialize import materialize
 from trivet.features.offer import read_offer
 from trivet.features.on_demand import open_transforms
 from trivet.features.push import push
 from trivet.features.reader import OnlineReader
+from trivet.offer import compare
 
 
 def test_another_process_finds_the_same_offer_and_code(combination: Project) -> None:

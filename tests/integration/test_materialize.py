@@ -64,10 +64,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...
 class Running:
     """A materialization in a process of its own."""
 
-    def __init__(self, processes: ForkServerContext, tiny: Tiny) -> None:
-        """Start it."""
+    def __init__(self, processes: ForkServerContext, tiny: Tiny, *, halt: bool = False) -> None:
+        """Start it; one that halts stays amid its rows until `go_on` is set."""
         self._told, teller = processes.Pipe(duplex=False)
-        arguments = (str(tiny.root), NOON, teller)
+        self.go_on = processes.Event()
+        arguments = (str(tiny.root), NOON, teller, self.go_on if halt else None)
         self.process = processes.Process(target=materialize_in_process, args=arguments)
         self.process.start()
         teller.close()
@@ -127,10 +128,11 @@ def test_two_at_once_take_turns(
     tiny: Tiny, processes: ForkServerContext, undisturbed: list[tuple[Any, ...]]
 ) -> None:
     """The second waits, says so, and finds nothing left to do."""
-    first = Running(processes, tiny)
+    first = Running(processes, tiny, halt=True)
     first.until(1000)
     second = Running(processes, tiny)
     assert second.next() == "waiting"
+    first.go_on.set()
     assert _result(first) == ("done", USERS)
     assert _result(second) == ("done", 0)
     assert tiny.online() == undisturbed
@@ -140,7 +142,7 @@ def test_whoever_dies_while_it_holds_the_lock_gives_it_up(
     tiny: Tiny, processes: ForkServerContext
 ) -> None:
     """The waiting one goes on by itself."""
-    first = Running(processes, tiny)
+    first = Running(processes, tiny, halt=True)
     first.until(1000)
     second = Running(processes, tiny)
     assert second.next() == "waiting"

@@ -18,12 +18,11 @@ from trivet.contract import (
     Contract,
     Default,
     JoinKey,
-    Offer,
     View,
-    compare,
     parse_contract,
 )
 from trivet.errors import ContractUnreadable, Difference
+from trivet.offer import Offer, compare
 from unit.fakes import AGE, AMOUNT, INCOME, SEGMENT, USERS, golden, shop
 
 JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.floats()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trivet.overview import ModelState, ServiceState
 
 _url_option = click.option("--url", help="The service's address; default: TRIVET_SERVICE_URL.")
-_SERVICE_COLUMNS = ("service", "ready", "model", "champion", "versions", "refused", "features")
 _VIEW_COLUMNS = ("view", "state", "newest", "age", "TTL", "materialized until")
 _STYLES = {"fresh": "green", "late": "yellow", "stale": "bold red", "never": "bold red"}
 
@@ -55,7 +54,9 @@ def status(url: str | None, as_json: bool) -> None:
             }
         )
         return
-    out.print(table("", _SERVICE_COLUMNS, [_service_row(service)]))
+    shown = table("Service", ("", ""), _service_rows(service))
+    shown.show_header = False
+    out.print(shown)
     rows = [_model_row(model) for model in models]
     out.print(table("MLflow", ("model", "champion", "alias", "on this host"), rows))
     _say_fault(mlflow_fault)
@@ -110,18 +111,17 @@ def _say_fault(fault: str | None) -> None:
         err.print(fault, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def _service_row(service: ServiceState) -> tuple[str, ...]:
+def _service_rows(service: ServiceState) -> Iterator[tuple[str, str]]:
+    yield "address", service.url
     if service.model is None:
-        return service.url, "[red]no answer[/]", *("-",) * 5
-    return (
-        service.url,
-        "[green]yes[/]" if service.ready else "[red]no[/]",
-        escape(service.model),
-        "-" if service.champion is None else str(service.champion),
-        ", ".join(str(number) for number in service.versions) or "-",
-        escape(service.refused or "-"),
-        _fit(service.features),
-    )
+        yield "ready", "[red]no answer[/]"
+        return
+    yield "ready", "[green]yes[/]" if service.ready else "[red]no[/]"
+    yield "model", escape(service.model)
+    yield "champion", "-" if service.champion is None else str(service.champion)
+    yield "loaded", ", ".join(str(number) for number in service.versions) or "-"
+    yield "refused", escape(service.refused or "-")
+    yield "features", _fit(service.features)
 
 
 def _fit(features: dict[str, Any] | None) -> str:

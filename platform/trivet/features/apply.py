@@ -26,10 +26,10 @@ from feast.project import Project
 from feast.repo_contents import RepoContents
 from feast.repo_operations import apply_total_with_repo_instance, parse_repo
 
-from trivet.contract import Offer
 from trivet.errors import BadDefinitions, BadSetting, FeaturesUnavailable
 from trivet.features.changes import Change, changes_of
 from trivet.features.offer import describe_offer
+from trivet.offer import Offer
 from trivet.settings import Settings
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 from feast import FeatureStore
 
-from trivet.contract import Column, Contract, JoinKey, Offer, View
+from trivet.contract import Column, Contract, JoinKey, View
 from trivet.errors import BadSetting, FeaturesUnavailable
 from trivet.features.asof import open_join
 from trivet.features.offer import describe_view, read_offer
@@ -20,6 +20,7 @@ from trivet.features.question import ARROW, Question
 from trivet.features.reader import OnlineReader
 from trivet.features.retrieval import FeastJoin
 from trivet.features.values import Why
+from trivet.offer import Offer
 
 Store: TypeAlias = FeatureStore
 """For the layers above, which pass a store on and never import feast."""

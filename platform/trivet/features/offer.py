@@ -21,13 +21,12 @@ from trivet.contract import (
     Contract,
     DType,
     JoinKey,
-    Offer,
     View,
-    compare,
 )
 from trivet.errors import BadSetting, Difference, FeaturesUnavailable
 from trivet.features.on_demand import describe_on_demand
 from trivet.features.store import open_store
+from trivet.offer import Offer, compare
 from trivet.settings import Settings
 
 _DTYPES: Mapping[ValueType, DType] = {

@@ -25,12 +25,12 @@ from trivet.contract import (
     Contract,
     GoldenRow,
     JoinKey,
-    Offer,
     OnDemandView,
     Regression,
     Runtime,
     View,
 )
+from trivet.offer import Offer
 from trivet.registry.client import connect
 from trivet.registry.register import Submission, log_version
 from trivet.runtime.compile import Compiled, compile_with_parity

@@ -8,9 +8,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trivet.contract import REQUEST, Column, JoinKey, Offer, OnDemandView, View
+from trivet.contract import REQUEST, Column, JoinKey, OnDemandView, View
 from trivet.errors import BadSetting, VersionCorrupt
 from trivet.features.question import Question, SourceState, base_columns
+from trivet.offer import Offer
 
 ENTITIES = "trivet/entities.parquet"
 RECORD = "trivet/training_set.json"
