@@ -163,6 +163,23 @@ def test_on_demand_code_runs_as_it_was_applied(tiny: Tiny) -> None:
     assert transform.compute({"amount": [100.0]}) == {"gross": [pytest.approx(107.0)]}
 
 
+def test_a_registry_in_a_database_is_planned_and_applied_alike(tmp_path: Path) -> None:
+    """It is what several hosts share."""
+    tiny = Tiny(tmp_path / "tiny")
+    yaml = tiny.root / "feature_repo" / "feature_store.yaml"
+    address = f"sqlite:///{tiny.root / 'data' / 'registry.sqlite'}"
+    own = f"registry:\n  registry_type: sql\n  path: {address}\n  cache_ttl_seconds: 0"
+    yaml.write_text(yaml.read_text().replace("registry: ../data/registry.db", own))
+    assert {action for action, _, _ in said(tiny)} == {"created"}
+    tiny.apply()
+    tiny.materialize()
+    assert said(tiny) == []
+    tiny.change(*DTYPE)
+    assert ("updated", "users", "features ~ purchases") in said(tiny)
+    tiny.apply()
+    assert said(tiny) == []
+
+
 def test_versions_are_compared_the_live_one_first(tiny: Tiny, client: MlflowClient) -> None:
     """Champion, challenger, previous, then the rest."""
     client.set_registered_model_alias(MODEL, "challenger", "3")

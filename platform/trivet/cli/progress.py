@@ -31,6 +31,7 @@ class Bars:
             TimeElapsedColumn(),
             console=err,
             transient=True,
+            disable=not err.is_terminal,
         )
         self.watcher = _Watcher(self._progress)
 

@@ -170,7 +170,7 @@ def _refuse_moved_tables(infra: InfraDiff) -> None:
         each
         for each in infra.infra_object_diffs
         if each.transition_type is TransitionType.UPDATE
-        and Path(each.current_infra_object.path).exists()
+        and Path(getattr(each.current_infra_object, "path", "")).is_file()
     ]
     if moved:
         there = moved[0].current_infra_object.path
