@@ -133,8 +133,8 @@ def _asked(repository: Repository, hour: str) -> pd.DataFrame:
     planned = departures["scheduled_departure"]
     departures = departures[(planned >= starts) & (planned < starts + timedelta(hours=1))]
     departures = departures.sort_values(["asked_at", "carrier", "flight"], ignore_index=True)
-    keys = ["origin", "dest", "carrier", "tailnum"]
-    asked = departures[[*keys, "asked_at"]].rename(columns={"asked_at": "event_timestamp"})
+    sent = ["origin", "dest", "carrier", "tailnum", "scheduled_departure", "scheduled_arrival"]
+    asked = departures[[*sent, "asked_at"]].rename(columns={"asked_at": "event_timestamp"})
     return asked.assign(row=range(len(asked)))
 
 
@@ -176,7 +176,7 @@ def test_a_value_known_at_the_question_shows_in_every_training_row(
         repository.plant(view, asked)
     rows = repository.training_rows(asked)
     assert len(rows) == len(asked)
-    features = rows.columns.difference(asked.columns)
+    features = [name for view in JOIN_KEYS for name in repository.features(view)]
     assert len(features) == 32
     assert _is_planted(rows[features]).all(axis=None)
 

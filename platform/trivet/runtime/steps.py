@@ -8,7 +8,6 @@ a rollback brings back the code that the version was trained with.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,14 +50,14 @@ def _load(path: Path, name: StepName) -> Callable[..., object]:
 def _module(path: Path, name: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise VersionCorrupt(f"{path.name} cannot be loaded as Python.")
-    module = importlib.util.module_from_spec(spec)
+    # Not by the import system: its bytecode files go by a source's size and second, and would be
+    # written into a version's folder.
+    module = ModuleType(name)
+    module.__file__ = str(path)
     # Before it runs, as `import` does: a dataclass looks its own module up.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102
     except Exception as err:
         del sys.modules[name]
         raise VersionCorrupt(
