@@ -19,9 +19,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ from sklearn.preprocessing import StandardScaler
 
 from trivet.clock import system_clock
 from trivet.contract import Classification, Column, Contract, JoinKey, Runtime, View
-from trivet.features.values import Features
+from trivet.features.judging import ViewJudge, together
+from trivet.features.values import Features, Found, Keys, StoredRow, to_microseconds
 from trivet.runtime.compile import to_onnx
 from trivet.runtime.onnx import OnnxPredictor
 from trivet.runtime.pipeline import Pipeline
@@ -74,22 +75,44 @@ class Counts:
         """Take a refusal."""
 
 
+def columns_of(view: str, drawn: Sequence[float]) -> tuple[list[Column], list[float]]:
+    """Return the columns of one view, and their values."""
+    own = [n for n in range(len(NAMES)) if VIEWS[n % len(VIEWS)] == view]
+    columns = [Column(name=NAMES[n], source=f"{view}:{NAMES[n]}", dtype="float64") for n in own]
+    return columns, [drawn[n] for n in own]
+
+
 class MemoryReader:
     """Gives every entity the same features, known a minute ago."""
 
     def __init__(self) -> None:
-        """Draw the features."""
-        self._values = np.random.default_rng(1).normal(size=len(NAMES)).tolist()
+        """Draw the features: those of one version, view by view."""
+        drawn = np.random.default_rng(1).normal(size=len(NAMES)).tolist()
+        columns = [columns_of(view, drawn) for view in VIEWS]
+        self._values = [tuple(values) for _, values in columns]
+        self._judges = [
+            ViewJudge(View(name=view, join_keys=("user_id",)), own)
+            for view, (own, _) in zip(VIEWS, columns, strict=True)
+        ]
 
-    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
-        """Read n rows."""
-        rows = len(keys["user_id"])
-        known = datetime.fromtimestamp(at.timestamp() - 60, UTC)
-        return Features(
-            values={name: [value] * rows for name, value in zip(NAMES, self._values, strict=True)},
-            absent=(),
-            event_times={view: [known] * rows for view in VIEWS},
-        )
+    def recall(self, keys: Keys, at: datetime) -> Found:
+        """Return n rows of each view, as from a cache."""
+        now = to_microseconds(at)
+        known = now - 60_000_000
+        return [
+            [StoredRow(values=values, known=known, read=now) for _ in keys["user_id"]]
+            for values in self._values
+        ]
+
+    def fetch(self, keys: Keys, at: datetime, *, anew: bool = False) -> Found:
+        """Return the same."""
+        del anew
+        return self.recall(keys, at)
+
+    def judge(self, found: Found, at: datetime) -> Features:
+        """Judge as a service does."""
+        now = to_microseconds(at)
+        return together([judge(rows, now) for judge, rows in zip(self._judges, found, strict=True)])
 
 
 def forest() -> bytes:
@@ -131,7 +154,9 @@ def version(model: bytes, *, from_store: bool) -> Version:
         golden=(),
     )
     pipeline = Pipeline(OnnxPredictor(model, output), output)
-    return Version(1, contract, pipeline, MemoryReader() if from_store else None)
+    one = Version(1, contract, pipeline, MemoryReader() if from_store else None)
+    one.quick = True  # as its golden rows would show, if it had any
+    return one
 
 
 def body(rows: int, *, from_store: bool) -> bytes:

@@ -121,6 +121,14 @@ def event_time_name(view: str) -> str:
     return f"trivet__event_time__{view}"
 
 
+def read_time_name(view: str) -> str:
+    """Return the log's column with the moment at which a view's row was read from the online store.
+
+    It is before the request was asked where the row came from a worker's cache.
+    """
+    return f"trivet__read_time__{view}"
+
+
 def seconds_name(step: str) -> str:
     """Return the log's column with the seconds that a step took, for the whole request."""
     return f"trivet__seconds__{step}"
@@ -163,6 +171,7 @@ def _own_fields(contract: Contract) -> dict[str, pa.DataType]:
         CONTRACT: pa.string(),
         ROUTE: pa.string(),
         **{event_time_name(view.name): MOMENT for view in contract.views},
+        **{read_time_name(view.name): MOMENT for view in contract.views},
         ABSENT: pa.string(),
         DEFAULTS: pa.string(),
         OVERRIDES: pa.string(),

@@ -54,6 +54,18 @@ class Settings(BaseSettings):
     feature_timeout_seconds: float = Field(
         default=1.0, gt=0, description="Longest wait for the online store in one request."
     )
+    cache_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="How long a row that was read from the online store may be used again; "
+        "0 reads anew for every request.",
+    )
+    cache_rows: int = Field(
+        default=50_000, ge=1, description="Most rows of feature views that a worker keeps."
+    )
+    batch_rows: int = Field(
+        default=128, ge=1, description="Most rows of requests that are predicted together."
+    )
     feature_check_seconds: float = Field(
         default=30.0, gt=0, description="How often the live contract is compared with Feast."
     )

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from trivet.contract import Column, Contract, JoinKey, Regression, Runtime, View
-from trivet.features.values import AbsentValue, Features
+from trivet.features.values import AbsentValue, Features, to_microseconds
 from trivet.serving.asking import Asked
-from trivet.serving.log.entry import Entry
+from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.log.writer import PredictionLog
 from trivet.settings import Settings
 
@@ -112,6 +112,7 @@ def features(contract: Contract, rows: int) -> Features:
         if column.name == "age"
         for row in range(rows)
     )
+    moments = {view.name: [to_microseconds(known)] * rows for view in contract.views}
     return Features(
         values={
             c.name: [known if c.name == "since" else values.get(c.name)] * rows
@@ -119,31 +120,40 @@ def features(contract: Contract, rows: int) -> Features:
             if c.view is not None
         },
         absent=absent,
-        event_times={view.name: [known] * rows for view in contract.views},
+        known=moments,
+        read=moments,
     )
 
 
 def entry(contract: Contract, digest: str, request_id: str, number: int, rows: int) -> Entry:
     """Return the entry of one request."""
     read = features(contract, rows)
-    return Entry(
+    request = Answered(
         request_id=request_id,
+        route="champion",
+        rows=rows,
+        validate_seconds=0.0001,
+        features_seconds=0.0005,
+        total_seconds=0.002,
+    )
+    sent = contract.request_columns
+    return Entry(
+        requests=[request],
         asked_at=datetime.now(UTC),
         contract=contract,
         digest=digest,
         version=1,
-        route="champion",
         asked=Asked(
             rows=rows,
             keys={key.name: [f"u{number}"] * rows for key in contract.join_keys},
-            request={c.name: [float(number)] * rows for c in contract.request_columns},
+            sent=[(float(number),) * len(sent)] * rows,
+            names=tuple(column.name for column in sent),
         ),
         features=read,
         absent=read.absent,
         columns={},
         predictions=[{"value": float(number)}] * rows,
         seconds={"predict": 0.001},
-        total_seconds=0.002,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from trivet.contract import (
     Runtime,
     View,
 )
-from trivet.features.values import AbsentValue, Features, Why
+from trivet.features.judging import ViewJudge
+from trivet.features.values import Features, Found, Keys, StoredRow, to_microseconds
 from trivet.live import Live, LoadedVersion, Shelf
 from trivet.runtime.pipeline import Pipeline
 from trivet.runtime.predictor import Output
 from trivet.serving.loaded import Version
+from trivet.serving.log.entry import Entry
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
 
@@ -98,26 +100,43 @@ class FakeReader:
     """A read waits for it, as for a store that hangs."""
     expired_for: float | None = None
     """Whatever is absent expired at this age, in seconds."""
+    cached: set[str] = field(default_factory=set)
+    """Users that need no read."""
     asked_at: list[datetime] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
+    """The users of each read."""
 
-    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
+    def recall(self, keys: Keys, at: datetime) -> Found | None:
+        """Return the users' rows if all of them are cached."""
+        return self._rows(keys, at) if self.cached.issuperset(keys["user_id"]) else None
+
+    def fetch(self, keys: Keys, at: datetime, *, anew: bool = False) -> Found:
         """Look every user up."""
         self.asked_at.append(at)
+        self.reads.append(list(keys["user_id"]))
         if self.blocked is not None:
             self.blocked.wait(10)
         if self.error is not None:
             raise self.error
-        rows = [self.users.get(user, {}) for user in keys["user_id"]]
-        why: Why = "missing" if self.expired_for is None else "expired"
-        return Features(
-            values={c.name: [row.get(c.name) for row in rows] for c in self.columns},
-            absent=tuple(
-                AbsentValue(row=number, column=column, why=why, age_seconds=self.expired_for)
-                for column in self.columns
-                for number, row in enumerate(rows)
-                if row.get(column.name) is None
-            ),
-        )
+        return self._rows(keys, at)
+
+    def judge(self, found: Found, at: datetime) -> Features:
+        """Judge as the online reader does; what is absent may be made to have expired."""
+        features = ViewJudge(USERS, self.columns)(found[0], to_microseconds(at))
+        if self.expired_for is None:
+            return features
+        absent = (replace(a, why="expired", age_seconds=self.expired_for) for a in features.absent)
+        return replace(features, absent=tuple(absent))
+
+    def _rows(self, keys: Keys, at: datetime) -> Found:
+        now = to_microseconds(at)
+        return [[self._row(self.users.get(user), now) for user in keys["user_id"]]]
+
+    def _row(self, user: Mapping[str, Any] | None, now: int) -> StoredRow:
+        values = tuple((user or {}).get(column.name) for column in self.columns)
+        nulls = tuple(n for n, value in enumerate(values) if value is None)
+        known = None if len(nulls) == len(values) else now
+        return StoredRow(values=values, known=known, read=now, nulls=nulls)
 
 
 class AmountPredictor:
@@ -142,25 +161,20 @@ class FakeRecorder:
     """Version and rows."""
     refusals: list[tuple[int | None, int]] = field(default_factory=list)
     """Version and status."""
+    batches: list[int] = field(default_factory=list)
+    """How many requests were answered together each time."""
 
-    def answered(
-        self,
-        version: int,
-        rows: int,
-        seconds: dict[str, float],
-        total: float,
-        absent: tuple[AbsentValue, ...],
-    ) -> None:
-        """Remember an answer; its steps are part of its whole."""
-        assert sum(seconds.values()) <= total
-        self.answers.append((version, rows))
+    def answered(self, entry: Entry) -> None:
+        """Remember the answers; the steps of each are parts of its whole."""
+        for request in entry.requests:
+            steps = request.validate_seconds + request.features_seconds
+            assert steps + sum(entry.seconds.values()) <= request.total_seconds
+            self.answers.append((entry.version, request.rows))
+        self.batches.append(len(entry.requests))
 
     def refused(self, version: int | None, status: int) -> None:
         """Remember a refusal."""
         self.refusals.append((version, status))
-
-    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
-        """Nothing is remembered of it."""
 
 
 def version(

@@ -58,14 +58,15 @@ def test_an_answer_says_who_answered_and_what_was_missing(tmp_path: Path) -> Non
     """Predictions stand in the order of the instances."""
     plane = Plane(tmp_path, version(3, reader=FakeReader(users={"u001": {"income": 1}})))
     answer = plane.ask(ask(amount=2), ask(amount=1, age=7))
+    null = {"why": "null", "age_seconds": 0.0}
     assert orjson.loads(to_bytes(answer)) == {
         "predictions": [{"value": 2.0}, {"value": 1.0}],
         "model": {"name": "shop", "version": 3},
         "request_id": "id-1",
         "missing": [
-            {"row": 0, "column": "age", "why": "missing"},
-            {"row": 0, "column": "segment", "why": "missing", "default": "none"},
-            {"row": 1, "column": "segment", "why": "missing", "default": "none"},
+            {"row": 0, "column": "age", **null},
+            {"row": 0, "column": "segment", **null, "default": "none"},
+            {"row": 1, "column": "segment", **null, "default": "none"},
         ],
     }
     assert plane.recorder.answers == [(3, 2)]

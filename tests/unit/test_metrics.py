@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import prometheus_client
 import pytest
 
 from trivet.contract import View
-from trivet.features.values import AbsentValue
-from trivet.observe.scrape import Answered, read_traffic
+from trivet.features.values import AbsentValue, Features, to_microseconds
+from trivet.observe import scrape
+from trivet.observe.scrape import read_traffic
+from trivet.serving.asking import Asked
+from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.metrics import SECONDS, Metrics
-from unit.fakes import AGE, NOON, USERS
+from unit.fakes import AGE, NOON, USERS, shop
+
+
+def entry(
+    *totals: float,
+    kept: tuple[bool, ...],
+    absent: tuple[AbsentValue, ...],
+    known: dict[str, list[datetime | None]],
+) -> Entry:
+    """Return a batch of requests of three rows each, by how long each took."""
+    contract = shop()
+    moments = {
+        view: [None if one is None else to_microseconds(one) for one in times]
+        for view, times in known.items()
+    }
+    return Entry(
+        requests=[
+            Answered(
+                request_id="r",
+                route="champion",
+                rows=3,
+                validate_seconds=0.0001,
+                features_seconds=0.0002,
+                total_seconds=total,
+                kept=keep,
+            )
+            for total, keep in zip(totals, kept, strict=True)
+        ],
+        asked_at=NOON,
+        contract=contract,
+        digest=contract.digest,
+        version=2,
+        asked=Asked(rows=0, keys={}, sent=[], names=()),
+        features=Features(values={}, absent=(), known=moments),
+        absent=absent,
+        columns={},
+        predictions=[],
+        seconds={"predict": 0.0003},
+    )
 
 
 @pytest.fixture(scope="module")
 def exposition() -> str:
-    """Return the metrics of a worker that has answered twice and refused twice."""
+    """Return the metrics of a worker that has answered twice at once, and refused twice.
+
+    Nobody waited any more for a third answer.
+    """
     metrics = Metrics("shop")
-    absent = AbsentValue(row=0, column=AGE, why="expired", age_seconds=9.0)
-    for total in (0.0009, 0.004):
-        metrics.answered(2, 3, {"validate": 0.0001, "predict": total / 2}, total, (absent,))
+    expired = AbsentValue(row=0, column=AGE, why="expired", age_seconds=9.0)
+    seen = {"users": [NOON - timedelta(hours=1), None, NOON], "planes": [None]}
+    metrics.answered(entry(0.0009, 0.004, kept=(True, True), absent=(expired,) * 2, known=seen))
+    later = {"users": [NOON + timedelta(hours=1)]}
+    metrics.answered(entry(0.5, kept=(False,), absent=(expired,), known=later))
     metrics.refused(2, 422)
     metrics.refused(None, 503)
     metrics.live(2)
     metrics.state(refused=True, differences=3)
     metrics.views([USERS, View(name="planes", join_keys=("user_id",))])
-    metrics.seen({"users": [NOON - timedelta(hours=1), None, NOON], "planes": [None]})
-    metrics.seen({"users": [NOON + timedelta(hours=1)]})
     return prometheus_client.generate_latest().decode()
 
 
@@ -49,11 +93,11 @@ def test_a_report_reads_what_a_worker_has_counted(exposition: str) -> None:
     traffic = read_traffic(exposition, "shop")
     assert traffic.total.count == 2
     assert traffic.total.sum_seconds == pytest.approx(0.0049)
-    assert list(traffic.steps) == ["validate", "predict"]
+    assert list(traffic.steps) == ["validate", "features", "predict"]
     assert set(traffic.answered) == {
-        Answered(version="2", status="200", count=2),
-        Answered(version="2", status="422", count=1),
-        Answered(version="none", status="503", count=1),
+        scrape.Answered(version="2", status="200", count=2),
+        scrape.Answered(version="2", status="422", count=1),
+        scrape.Answered(version="none", status="503", count=1),
     }
 
 

@@ -8,6 +8,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from trivet import cli
-from trivet.contract import Classification, Column, Default, OnDemandView
-from trivet.features.values import AbsentValue, Features
+from trivet.contract import Classification, Column, Contract, Default, OnDemandView
+from trivet.features.values import AbsentValue, Features, to_microseconds
 from trivet.logged import (
     Status,
     log_folder,
@@ -29,8 +30,9 @@ from trivet.logged import (
     open_folder,
 )
 from trivet.observe.log import read_log
+from trivet.serving.asking import Asked
 from trivet.serving.dataplane import DataPlane
-from trivet.serving.log.entry import Entry
+from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.log.rows import Rows
 from trivet.serving.log.segment import Segment, finished_path, read_open, recover
 from trivet.serving.log.sweep import remove_expired
@@ -52,6 +54,7 @@ from unit.fakes import (
 )
 
 KNOWN = NOON - timedelta(minutes=5, microseconds=1)
+READ = NOON - timedelta(seconds=0.25)
 
 
 class Counts:
@@ -71,10 +74,18 @@ class Counts:
         self.lost[reason] = self.lost.get(reason, 0) + rows
 
 
+def sent_to(contract: Contract, asked: Asked) -> Asked:
+    """Return what was asked of the shop as if another contract had taken it."""
+    names = tuple(column.name for column in contract.request_columns)
+    rows = [dict(zip(asked.names, row, strict=True)) for row in asked.sent]
+    sent = [tuple(row.get(name) for name in names) for row in rows]
+    return replace(asked, names=names, sent=sent)
+
+
 def entry(request_id: str = "id", *instances: dict[str, Any], **changes: Any) -> Entry:
     """Return the entry of a request that was answered: by default of one row, nothing absent."""
     one = version(7)
-    asked = one.check(list(instances) or [ask()])
+    asked = sent_to(changes.get("contract", one.contract), one.check(list(instances) or [ask()]))
     read = Features(
         values={
             "income": [1000] * asked.rows,
@@ -82,22 +93,32 @@ def entry(request_id: str = "id", *instances: dict[str, Any], **changes: Any) ->
             "segment": ["gold"] * asked.rows,
         },
         absent=changes.pop("store_absent", ()),
-        event_times={"users": [KNOWN] * asked.rows},
+        known={"users": [to_microseconds(KNOWN)] * asked.rows},
+        read={"users": [to_microseconds(READ)] * asked.rows},
+    )
+    for value in read.absent:
+        read.values[value.column.name][value.row] = None
+    request = Answered(
+        request_id=request_id,
+        route=changes.pop("route", "champion"),
+        rows=asked.rows,
+        validate_seconds=0.1,
+        features_seconds=0.2,
+        total_seconds=0.4,
+        kept=changes.pop("kept", True),
     )
     parts: dict[str, Any] = {
-        "request_id": request_id,
+        "requests": [request],
         "asked_at": NOON,
         "contract": one.contract,
         "digest": one.digest,
         "version": 7,
-        "route": "champion",
         "asked": asked,
         "features": read,
         "absent": (),
         "columns": {},
         "predictions": [{"value": float(row)} for row in range(asked.rows)],
-        "seconds": {"validate": 0.1, "features": 0.2},
-        "total_seconds": 0.4,
+        "seconds": {"preprocess": 0.01},
     }
     return Entry(**{**parts, **changes})
 
@@ -132,6 +153,7 @@ def test_a_row_holds_what_was_asked_and_what_came_out() -> None:
     assert (row["users__income"], row["users__age"], row["users__segment"]) == (1000, 30.0, "gold")
     assert row["users__income__status"] == Status.PRESENT
     assert row["trivet__event_time__users"] == KNOWN
+    assert row["trivet__read_time__users"] == READ
     assert row["users__age__timestamp"] == KNOWN.replace(microsecond=0)
     assert (row["trivet__version"], row["trivet__route"]) == (7, "champion")
     assert row["trivet__contract"] == shop().digest
@@ -375,6 +397,13 @@ def test_a_request_is_sampled_as_a_whole_by_its_id(tmp_path: Path) -> None:
     assert 0.15 < len(expected) / len(names) < 0.35
 
 
+def test_a_request_that_nobody_waited_for_is_not_logged(tmp_path: Path) -> None:
+    """It was not answered, whatever was computed for it beside the others."""
+    counts = written(tmp_path, entry("a"), entry("gone", kept=False), entry("b"))
+    assert counts.written == 2
+    assert [r["__request_id"] for r in read_rows(tmp_path)] == ["a", "b"]
+
+
 def test_a_segment_is_finished_when_it_is_full(tmp_path: Path) -> None:
     """And another one begins."""
     counts = Counts()
@@ -446,11 +475,12 @@ def test_the_data_plane_records_what_it_answered(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="income is missing"):
         asyncio.run(plane.predict([ask(user_id="u2")], lambda s: s.champion(), "r2"))
     (one,) = log.entries
-    assert (one.request_id, one.version, one.route) == ("r1", 3, "alias/v3")
-    assert one.predictions is answer.document["predictions"]
+    (request,) = one.requests
+    assert (request.request_id, one.version, request.route) == ("r1", 3, "alias/v3")
+    assert one.predictions == answer.document["predictions"]
     first, second = rows_of(one)
-    assert json.loads(first["trivet__absent"]) == {"age": "missing", "segment": "missing"}
-    assert json.loads(second["trivet__absent"]) == {"segment": "missing"}
+    assert json.loads(first["trivet__absent"]) == {"age": "null", "segment": "null"}
+    assert json.loads(second["trivet__absent"]) == {"segment": "null"}
     assert first["users__segment"] is None
     assert json.loads(first["trivet__defaults"]) == {"segment": "none"}
 
@@ -535,7 +565,7 @@ def test_a_column_of_another_type_in_another_version_is_read_as_text(logged: Set
     columns = (Column(name="amount", source="request", dtype="string"),)
     other = shop(views=(), columns=columns, feature_service=None, project=None)
     one = entry("text", contract=other, digest=other.digest)
-    one.asked.request["amount"][:] = ["many"]
+    one.asked.sent[:] = [("many",)]
     rows = Rows(other, other.digest)
     segment = Segment.create(log_folder(logged.home, "shop"), rows.schema, other.digest, NOON)
     segment.append(rows.batch([one]))

@@ -13,6 +13,7 @@ from trivet.contract import Column, Contract, Default
 from trivet.errors import FeaturesUnavailable, InvalidInstances, VersionCorrupt
 from trivet.features.values import AbsentValue, Features
 from trivet.runtime.pipeline import Pipeline
+from trivet.serving.asking import Asked
 from trivet.serving.loaded import Prepared, Version, load_version
 from unit.fakes import AGE, NOON, AmountPredictor, FakeReader, ask, golden, shop, version
 
@@ -23,7 +24,12 @@ def settle(reader: FakeReader, *instances: dict[str, Any]) -> Prepared:
     """Check, fetch and settle instances."""
     one = version(reader=reader)
     asked = one.check(list(instances))
-    return one.settle(asked, one.fetch(asked, NOON))
+    return one.settle(asked, features_of(one, asked))
+
+
+def features_of(one: Version, asked: Asked) -> Features:
+    """Read and judge what was asked for, at noon."""
+    return one.judge(one.fetch(asked.keys, NOON), NOON)
 
 
 def bare() -> Contract:
@@ -75,7 +81,7 @@ def test_a_default_is_of_its_columns_dtype() -> None:
     contract = shop(columns=(since, *shop().columns))
     one = version(contract=contract, reader=FakeReader(columns=(since, *contract.columns[1:4])))
     asked = one.check([ask()])
-    columns = one.settle(asked, one.fetch(asked, NOON)).columns
+    columns = one.settle(asked, features_of(one, asked)).columns
     assert columns["since"].tolist() == [np.datetime64("2020-01-01", "us").item()]
 
 
@@ -125,7 +131,7 @@ def test_what_was_read_is_not_changed() -> None:
     """A cache may have handed it out."""
     one = version()
     asked = one.check([ask(age=99)])
-    features = one.fetch(asked, NOON)
+    features = features_of(one, asked)
     before = replace(features, values={name: list(v) for name, v in features.values.items()})
     one.settle(asked, features)
     assert features == before
@@ -136,8 +142,9 @@ def test_a_version_without_features_reads_nothing() -> None:
     contract = bare()
     one = Version(1, contract, Pipeline(AmountPredictor(), contract.output), None)
     asked = one.check([{"amount": 3}])
-    assert one.fetch(asked, NOON) == Features(values={}, absent=())
-    assert one.predict(one.settle(asked, one.fetch(asked, NOON))).predictions == [{"value": 3.0}]
+    read = features_of(one, asked)
+    assert read == Features(values={}, absent=())
+    assert one.predict(one.settle(asked, read)).predictions == [{"value": 3.0}]
     one.probe(NOON)
 
 

@@ -26,7 +26,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from filelock import FileLock
 
 from trivet.features.online_file import online_file
-from trivet.features.reader import known_time
+from trivet.features.view_reader import known_time
 from trivet.settings import Settings
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]

@@ -6,24 +6,27 @@ validate -> features -> preprocess -> predict -> postprocess -> record
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 import orjson
 
 from trivet.clock import Clock
 from trivet.contract import Default
-from trivet.errors import FeaturesUnavailable, TrivetError
+from trivet.errors import TrivetError
 from trivet.features.values import AbsentValue
-from trivet.serving.asking import Asked, checked_instances, parse_instances
+from trivet.serving.answering import Answers, Batch, Outcome
+from trivet.serving.asking import checked_instances, parse_instances
+from trivet.serving.crowd import Crowd, Ticket
 from trivet.serving.loaded import Version
-from trivet.serving.log.entry import Entry, Log
+from trivet.serving.log.entry import Answered, Entry, Log
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
+
+log = logging.getLogger("trivet.serving")
 
 Choice = Callable[[Slot], Version]
 """Picks the version that a route means, at the moment at which the request begins."""
@@ -35,27 +38,16 @@ CHAMPION = "champion"
 class Recorder(Protocol):
     """Counts what was answered; `trivet.serving.metrics.Metrics` in a service."""
 
-    def answered(
-        self,
-        version: int,
-        rows: int,
-        seconds: dict[str, float],
-        total: float,
-        absent: tuple[AbsentValue, ...],
-    ) -> None:
-        """Count one answered request."""
+    def answered(self, entry: Entry) -> None:
+        """Count a batch of answered requests."""
         ...
 
     def refused(self, version: int | None, status: int) -> None:
         """Count one request that was answered by a problem."""
         ...
 
-    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
-        """Note when the values that a request read were known, by feature view."""
-        ...
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Answer:
     """The predictions for one request, and the seconds that every step took."""
 
@@ -75,17 +67,14 @@ class DataPlane:
         recorder: Recorder,
         log: Log | None = None,
     ) -> None:
-        """One a worker. Reads and predictions run in one thread of their own.
-
-        Feast's SQLite store has one connection, and a predictor is given one thread: a second thread
-        would only wait. Meanwhile the event loop answers health checks and takes requests in.
-        """
+        """One a worker."""
         self._slot = slot
         self._settings = settings
-        self._clock = clock
         self._recorder = recorder
         self._log = log
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trivet-predict")
+        self._crowd = Crowd(
+            clock, settings.feature_timeout_seconds, settings.batch_rows, self._deliver
+        )
 
     async def predict_bytes(
         self, body: bytes, choose: Choice, request_id: str, route: str = CHAMPION
@@ -114,8 +103,7 @@ class DataPlane:
             NoChampion: nothing is loaded.
             FeaturesUnavailable: the feature store does not answer within the setting.
         """
-        version = self._slot.champion()
-        await self._in_thread(version.probe, self._clock())
+        await self._crowd.read_apart(self._slot.champion().probe)
 
     async def _counted(
         self, read: Callable[[], list[Any]], choose: Choice, request_id: str, route: str
@@ -125,10 +113,19 @@ class DataPlane:
             started = time.perf_counter()
             version = choose(self._slot)
             asked = version.check(read())
-            validated = time.perf_counter() - started
-            return await self._answer(
-                version, asked, request_id, route=route, started=started, validated=validated
+            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self._crowd.join(
+                Ticket(
+                    version=version,
+                    asked=asked,
+                    answered=answered,
+                    request_id=request_id,
+                    route=route,
+                    started=started,
+                    validated=time.perf_counter(),
+                )
             )
+            return await answered
         except TrivetError as err:
             self._recorder.refused(None if version is None else version.number, err.status)
             raise
@@ -136,67 +133,73 @@ class DataPlane:
             self._recorder.refused(None if version is None else version.number, TrivetError.status)
             raise
 
-    async def _answer(
-        self,
-        version: Version,
-        asked: Asked,
-        request_id: str,
-        *,
-        route: str,
-        started: float,
-        validated: float,
-    ) -> Answer:
-        reading = time.perf_counter()
-        at = self._clock()
-        features = await self._in_thread(version.fetch, asked, at)
-        prepared = version.settle(asked, features)
-        read = time.perf_counter() - reading
-        predicted = await asyncio.get_running_loop().run_in_executor(
-            self._thread, version.predict, prepared
-        )
-        seconds = {"validate": validated, "features": read, **predicted.seconds}
-        document = {
-            "predictions": predicted.predictions,
-            "model": {"name": version.contract.model, "version": version.number},
-            "request_id": request_id,
-            "missing": [_missing(value) for value in prepared.absent],
-        }
-        total = time.perf_counter() - started
-        self._recorder.seen(features.event_times)
-        self._recorder.answered(version.number, asked.rows, seconds, total, prepared.absent)
-        if self._log is not None:
-            self._log.record(
-                Entry(
-                    request_id=request_id,
-                    asked_at=at,
-                    contract=version.contract,
-                    digest=version.digest,
-                    version=version.number,
-                    route=route,
-                    asked=asked,
-                    features=features,
-                    absent=prepared.absent,
-                    columns=prepared.columns,
-                    predictions=predicted.predictions,
-                    seconds=seconds,
-                    total_seconds=total,
+    def _deliver(self, tickets: Sequence[Ticket], batch: Batch, outcome: Outcome) -> None:
+        """Give each request what came of it, and record those that were answered."""
+        for place, error in outcome.errors.items():
+            if not tickets[place].answered.done():
+                tickets[place].answered.set_exception(error)
+        for part in outcome.answers:
+            try:
+                self._record(batch, part, self._answered(tickets, batch, part))
+            except Exception:
+                log.exception("%s: an answer could not be recorded", batch.version.contract.model)
+
+    def _answered(self, tickets: Sequence[Ticket], batch: Batch, part: Answers) -> list[Answered]:
+        """Set the answers of a part that was answered together, and say what they took."""
+        version = batch.version
+        model = {"name": version.contract.model, "version": version.number}
+        missing = _missing_by_row(part.absent)
+        now = time.perf_counter()
+        done = []
+        for place, rows in part.each([one.rows for one in batch.asked]):
+            ticket = tickets[place]
+            validate, features = ticket.validated - ticket.started, part.settled - ticket.validated
+            document = {
+                "predictions": part.predictions[rows],
+                "model": model,
+                "request_id": ticket.request_id,
+                "missing": _of_rows(missing, rows) if missing else [],
+            }
+            waited_for = not ticket.answered.done()
+            if waited_for:
+                ticket.answered.set_result(
+                    Answer(
+                        document=document,
+                        seconds={"validate": validate, "features": features, **part.seconds},
+                        version=version.number,
+                    )
+                )
+            done.append(
+                Answered(
+                    request_id=ticket.request_id,
+                    route=ticket.route,
+                    rows=ticket.asked.rows,
+                    validate_seconds=validate,
+                    features_seconds=features,
+                    total_seconds=now - ticket.started,
+                    kept=waited_for,
                 )
             )
-        return Answer(document=document, seconds=seconds, version=version.number)
+        return done
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run what reads the feature store, and give up at the deadline."""
-        limit = self._settings.feature_timeout_seconds
-        loop = asyncio.get_running_loop()
-        try:
-            return await asyncio.wait_for(
-                loop.run_in_executor(self._thread, function, *arguments), limit
-            )
-        except TimeoutError as err:
-            raise FeaturesUnavailable(
-                f"The feature store did not answer within {limit:g} s.",
-                hint="TRIVET_FEATURE_TIMEOUT_SECONDS is that limit.",
-            ) from err
+    def _record(self, batch: Batch, part: Answers, requests: list[Answered]) -> None:
+        version = batch.version
+        entry = Entry(
+            requests=requests,
+            asked_at=batch.at,
+            contract=version.contract,
+            digest=version.digest,
+            version=version.number,
+            asked=part.asked,
+            features=part.features,
+            absent=part.absent,
+            columns=part.columns,
+            predictions=part.predictions,
+            seconds=part.seconds,
+        )
+        self._recorder.answered(entry)
+        if self._log is not None:
+            self._log.record(entry)
 
 
 def to_bytes(answer: Answer) -> bytes:
@@ -204,8 +207,24 @@ def to_bytes(answer: Answer) -> bytes:
     return orjson.dumps(answer.document)
 
 
+def _missing_by_row(absent: Sequence[AbsentValue]) -> dict[int, list[dict[str, Any]]]:
+    missing: dict[int, list[dict[str, Any]]] = {}
+    for value in absent:
+        missing.setdefault(value.row, []).append(_missing(value))
+    return missing
+
+
+def _of_rows(missing: dict[int, list[dict[str, Any]]], rows: slice) -> list[dict[str, Any]]:
+    """Return what one request misses, with its own numbers of rows."""
+    return [
+        {"row": row - rows.start, **entry}
+        for row in range(rows.start, rows.stop)
+        for entry in missing.get(row, ())
+    ]
+
+
 def _missing(value: AbsentValue) -> dict[str, Any]:
-    entry: dict[str, Any] = {"row": value.row, "column": value.column.name, "why": value.why}
+    entry: dict[str, Any] = {"column": value.column.name, "why": value.why}
     if value.age_seconds is not None:
         entry["age_seconds"] = round(value.age_seconds, 3)
     if isinstance(value.column.absent, Default):

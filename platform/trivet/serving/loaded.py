@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trivet.contract import Contract, parse_contract
 from trivet.errors import VersionCorrupt
-from trivet.features.values import Features
+from trivet.features.values import Features, Found, Keys, Reader
 from trivet.live import CONTRACT
 from trivet.runtime.onnx import OnnxPredictor
 from trivet.runtime.pipeline import Pipeline, Predicted, verify_golden_rows
@@ -18,15 +19,13 @@ from trivet.serving.asking import Asked, Asker
 from trivet.serving.settling import Prepared, Transform, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
-class Reader(Protocol):
-    """Reads a contract's feature columns for rows of join keys."""
-
-    def read(self, keys: Mapping[str, Sequence[Any]], at: datetime) -> Features:
-        """See `trivet.features.reader.OnlineReader.read`."""
-        ...
+_QUICK_SECONDS = 0.003
+"""Up to this a prediction of the golden rows is made where requests are taken in: to hand it to a
+thread and back costs a request 0.1 ms, and more on a busy machine."""
+_WARM_UPS = 3
 
 
 class Version:
@@ -48,16 +47,26 @@ class Version:
         self._pipeline = pipeline
         self._reader = reader
         self._transforms = transforms
+        self.quick = False
+        """Whether a small batch is predicted faster than it is handed to a thread; see `verify`."""
 
     def check(self, instances: list[Any]) -> Asked:
         """Check instances against the contract."""
         return self._asker.check(instances)
 
-    def fetch(self, asked: Asked, at: datetime) -> Features:
-        """Read the features of the rows that were asked for, as of a moment."""
+    def recall(self, asked: Asked, at: datetime) -> Found | None:
+        """Return the features' rows if all of them are in the cache; see `Reader.recall`."""
+        return () if self._reader is None else self._reader.recall(asked.keys, at)
+
+    def fetch(self, keys: Keys, at: datetime) -> Found:
+        """Return the features' rows, from the store where the cache has none; it may block."""
+        return () if self._reader is None else self._reader.fetch(keys, at)
+
+    def judge(self, found: Found, at: datetime) -> Features:
+        """Return what of the rows may be used as of a moment."""
         if self._reader is None:
             return Features(values={}, absent=())
-        return self._reader.read(asked.keys, at)
+        return self._reader.judge(found, at)
 
     def settle(self, asked: Asked, features: Features) -> Prepared:
         """Put overrides and policies over what was read; see `trivet.serving.settling.settle`."""
@@ -68,18 +77,24 @@ class Version:
         return self._pipeline.run(prepared.columns)
 
     def verify(self) -> None:
-        """Predict the golden rows; see `verify_golden_rows`."""
-        verify_golden_rows(self._pipeline, self.contract)
+        """Predict the golden rows; see `verify_golden_rows`. It warms the runtime, and times it."""
+        took = []
+        for _ in range(_WARM_UPS):
+            started = time.perf_counter()
+            verify_golden_rows(self._pipeline, self.contract)
+            took.append(time.perf_counter() - started)
+        self.quick = min(took) < _QUICK_SECONDS
 
     def probe(self, at: datetime) -> None:
-        """Read one golden row's features, to see whether the feature store answers.
+        """Read one golden row's features past the cache, to see whether the feature store answers.
 
         Raises:
             FeaturesUnavailable: it does not.
         """
         if self._reader is not None and self.contract.golden:
             row = self.contract.golden[0].request
-            self._reader.read({key.name: [row[key.name]] for key in self.contract.join_keys}, at)
+            keys = {key.name: [row[key.name]] for key in self.contract.join_keys}
+            self._reader.fetch(keys, at, anew=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

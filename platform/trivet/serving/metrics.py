@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from trivet.contract import View
-from trivet.features.values import AbsentValue
+from trivet.serving.log.entry import Entry
+
+if TYPE_CHECKING:
+    from trivet.serving.bulk import Histogram
 
 _SEE_EVERY_SECONDS = 1.0
 """How often event times of answered requests are looked at: a maximum over rows is not free."""
@@ -27,7 +30,9 @@ class Metrics:
     def __init__(self, model: str) -> None:
         """Register the metrics; once a worker, after BentoML has set its metrics folder."""
         # At its import, and at none before, prometheus_client looks for that folder.
-        from prometheus_client import Counter, Gauge, Histogram
+        from prometheus_client import Counter, Gauge
+
+        from trivet.serving.bulk import Histogram
 
         self._model = model
         self._requests = Counter(
@@ -51,12 +56,13 @@ class Metrics:
             labelnames=["model", "step"],
             buckets=SECONDS,
         )
-        self._total = Histogram(
+        self._step_children: dict[str, Histogram] = {}
+        self._total: Histogram = Histogram(
             name="trivet_request_seconds",
             documentation="Duration of answered requests, from the body's last byte to the answer.",
             labelnames=["model"],
             buckets=SECONDS,
-        )
+        ).labels(model)
         self._logged = Counter(
             name="trivet_log_rows_total",
             documentation="Predictions written to the prediction log.",
@@ -101,22 +107,22 @@ class Metrics:
         self._newest_seen: dict[str, float] = {}
         self._see_from = 0.0
 
-    def answered(
-        self,
-        version: int,
-        rows: int,
-        seconds: Mapping[str, float],
-        total: float,
-        absent: Sequence[AbsentValue],
-    ) -> None:
-        """Count one answered request."""
-        self._requests.labels(self._model, str(version), "200").inc()
-        self._rows.labels(self._model, str(version)).inc(rows)
-        for step, duration in seconds.items():
-            self._steps.labels(self._model, step).observe(duration)
-        self._total.labels(self._model).observe(total)
-        for value in absent:
+    def answered(self, entry: Entry) -> None:
+        """Count a batch of answered requests: one by one what differs, at once what does not."""
+        kept = [request for request in entry.requests if request.kept]
+        if not kept:
+            return
+        version = str(entry.version)
+        self._requests.labels(self._model, version, "200").inc(len(kept))
+        self._rows.labels(self._model, version).inc(entry.rows)
+        self._step("validate").observe_each([request.validate_seconds for request in kept])
+        self._step("features").observe_each([request.features_seconds for request in kept])
+        for step, duration in entry.seconds.items():
+            self._step(step).observe_times(duration, len(kept))
+        self._total.observe_each([request.total_seconds for request in kept])
+        for value in entry.absent:
             self._absent.labels(self._model, value.column.name, value.why).inc()
+        self._seen(entry.features.known)
 
     def refused(self, version: int | None, status: int) -> None:
         """Count one request that was answered by a problem."""
@@ -148,16 +154,20 @@ class Metrics:
             self._ttl.labels(self._model, view).set(seconds)
             self._newest_seen.setdefault(view, 0.0)
 
-    def seen(self, event_times: Mapping[str, Sequence[datetime | None]]) -> None:
-        """Note the newest event time of each view that a request read; once a second at most."""
+    def _step(self, step: str) -> Histogram:
+        """Return the histogram of one step; `labels` looks it up anew, under a lock."""
+        if step not in self._step_children:
+            self._step_children[step] = self._steps.labels(self._model, step)
+        return self._step_children[step]
+
+    def _seen(self, known: Mapping[str, Sequence[int | None]]) -> None:
+        """Note the newest event time of each view that was read; once a second at most."""
         now = time.monotonic()
         if now < self._see_from:
             return
         self._see_from = now + _SEE_EVERY_SECONDS
-        for view, moments in event_times.items():
-            newest = max(
-                (moment.timestamp() for moment in moments if moment is not None), default=0
-            )
+        for view, moments in known.items():
+            newest = max((moment for moment in moments if moment is not None), default=0) / 1e6
             if newest > self._newest_seen.get(view, 0.0):
                 self._newest_seen[view] = newest
                 self._newest.labels(self._model, view).set(newest)

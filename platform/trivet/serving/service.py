@@ -17,7 +17,6 @@ import functools
 import gc
 import inspect
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trivet.clock import system_clock
@@ -83,8 +82,10 @@ class PredictionService:
     @bentoml.api(route="/predict")
     async def predict(self, instances: list[dict[str, Any]]) -> dict[str, Any]:
         """Predict each instance: its join keys and request columns, as GET /contract lists them."""
+        from trivet.serving.asgi import new_request_id
+
         answer = await self.worker.dataplane.predict(
-            instances, lambda slot: slot.champion(), uuid.uuid4().hex
+            instances, lambda slot: slot.champion(), new_request_id()
         )
         return answer.document
 

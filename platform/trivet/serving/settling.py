@@ -62,19 +62,27 @@ def settle(
 def _settled(
     values: dict[str, list[Any]], absent: Sequence[AbsentValue], asked: Asked
 ) -> tuple[AbsentValue, ...]:
-    """Put overrides and then policies over values, in place; return what is absent even so."""
+    """Put overrides and then policies over values; return what is absent even so.
+
+    The mapping is changed, and none of the lists in it: a row of a cache is in many of them.
+    """
     for name, by_row in asked.overrides.items():
         if name in values:
             values[name] = [by_row.get(row, value) for row, value in enumerate(values[name])]
-    left = tuple(a for a in absent if a.row not in asked.overrides.get(a.column.name, {}))
-    faults = [_fault(a, asked) for a in left if a.column.absent == "reject"]
+    if asked.overrides:
+        absent = [a for a in absent if a.row not in asked.overrides.get(a.column.name, {})]
+    faults = [_fault(a, asked) for a in absent if a.column.absent == "reject"]
     if faults:
         raise InvalidInstances(faults)
-    for value in left:
-        if isinstance(value.column.absent, Default):
-            default = from_json(value.column.dtype, value.column.absent.default)
-            values[value.column.name][value.row] = default
-    return left
+    filled: dict[str, list[Any]] = {}
+    for value in absent:
+        column = value.column
+        if isinstance(column.absent, Default):
+            if column.name not in filled:
+                filled[column.name] = list(values[column.name])
+            filled[column.name][value.row] = from_json(column.dtype, column.absent.default)
+    values |= filled
+    return tuple(absent)
 
 
 def _computed(

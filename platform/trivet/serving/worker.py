@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.clock import Clock, system_clock
 from trivet.errors import TrivetError
+from trivet.features.cache import RowCache
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.loaded import FeatureSource, Version, load_version
@@ -36,6 +37,7 @@ class Worker:
         self._clock = clock
         self._shelf = Shelf(settings.home, model)
         self._stores: dict[str | None, Any] = {}
+        self._cache = RowCache(settings.cache_seconds, settings.cache_rows)
         self._ready_until = 0.0
         self._said = ""
         metrics = Metrics(model)
@@ -92,7 +94,9 @@ class Worker:
         # Definitions may have been applied since the store was opened.
         store.refresh_registry()
         return FeatureSource(
-            reader=OnlineReader(store, contract, self.settings.feature_timeout_seconds),
+            reader=OnlineReader(
+                store, contract, self.settings.feature_timeout_seconds, self._cache
+            ),
             transforms=open_transforms(store, contract),
         )
 

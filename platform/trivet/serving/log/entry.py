@@ -1,4 +1,4 @@
-"""What a request leaves for the log: references to what it holds already, and nothing made for it."""
+"""What a batch leaves for the log: references to what it holds already, and nothing made for it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,30 @@ from trivet.serving.asking import Asked
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
-    """One answered request; nobody changes it, but a frozen one takes three times as long to make."""
+class Answered:
+    """One answered request of a batch; its rows follow those of the request before it."""
 
     request_id: str
+    route: str
+    """How it was asked for: `champion`, `version/3` or `alias/challenger`."""
+    rows: int
+    validate_seconds: float
+    features_seconds: float
+    """From the end of validation until its features were in place, waiting included."""
+    total_seconds: float
+    kept: bool = True
+    """Whether it counts: nobody waited any more for one that is not, or the sample leaves it out."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """A batch of answered requests; nobody changes it, but a frozen one takes longer to make."""
+
+    requests: list[Answered]
     asked_at: datetime
     contract: Contract
     digest: str
     version: int
-    route: str
-    """How it was asked for: `champion`, `version/3` or `alias/challenger`."""
     asked: Asked
     features: Features
     """As the store gave them, before overrides and defaults."""
@@ -32,12 +46,17 @@ class Entry:
     """What the model got: the only place that has what on-demand views computed."""
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
-    total_seconds: float
+    """Of the steps that the whole batch went through at once."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows of it are logged."""
+        return sum([request.rows for request in self.requests if request.kept])
 
 
 class Log(Protocol):
     """Takes entries; `trivet.serving.log.writer.PredictionLog` in a service."""
 
     def record(self, entry: Entry) -> None:
-        """Take one answered request; neither waits nor raises."""
+        """Take a batch of answered requests; neither waits nor raises."""
         ...

@@ -8,7 +8,7 @@ array, and each column is a slice of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
@@ -39,11 +39,12 @@ class Rows:
         self._types = {field.name: field.type for field in self.schema}
         self._contract = contract
         self._features = [column for column in contract.fed if column.view is not None]
+        self._sent = [column.name for column in contract.request_columns]
         self._same = {logged.MODEL: contract.model, logged.CONTRACT: digest}
         self._outputs = logged.output_fields(contract)
 
     def batch(self, entries: Sequence[Entry], pause: Pause = lambda: None) -> pa.RecordBatch:
-        """Return one row an instance, in the order of the entries.
+        """Return one row an instance, in the order of the entries, of the requests that are kept.
 
         Args:
             entries: at least one.
@@ -55,14 +56,16 @@ class Rows:
         """
         at = _Positions(entries)
         lists: dict[str, list[Any]] = {}
-        for name, values in chain(self._asked(entries), self._read(entries, at)):
+        for name, values in chain(self._asked(entries), self._read(entries)):
             lists[name] = values
             pause()
         predictions = _join(entry.predictions for entry in entries)
         lists[logged.OUTPUT] = list(map(orjson.dumps, predictions))
         pause()
         made = self._arrays(lists, pause)
-        made |= at.spread(self._arrays(dict(_of_requests(entries)), pause))
+        made |= self._times(entries)
+        pause()
+        made |= at.over_requests(self._arrays(dict(_of_requests(entries)), pause))
         made |= self._statuses(at)
         made |= self._computed(entries, at)
         made |= self._documents(entries, at)
@@ -71,32 +74,40 @@ class Rows:
         made |= {name: pa.repeat(value, at.total) for name, value in self._same.items()}
         self._derive(made, at)
         pause()
-        return pa.record_batch([made[name] for name in self.schema.names], schema=self.schema)
+        batch = pa.record_batch([made[name] for name in self.schema.names], schema=self.schema)
+        return batch if at.kept is None else batch.filter(at.kept)
 
     def _asked(self, entries: Sequence[Entry]) -> _Named:
         """Join keys and request columns, under their own names."""
-        sent = [entry.asked.request for entry in entries]
-        for column in self._contract.request_columns:
-            yield column.name, _join(map(itemgetter(column.name), sent))
+        sent = chain.from_iterable(entry.asked.sent for entry in entries)
+        yield from zip(self._sent, map(list, zip(*sent, strict=True)), strict=True)
         keys = [entry.asked.keys for entry in entries]
         for key in self._contract.join_keys:
             yield key.name, _join(map(itemgetter(key.name), keys))
 
-    def _read(self, entries: Sequence[Entry], at: _Positions) -> _Named:
-        """What the store gave, and when it was known."""
+    def _read(self, entries: Sequence[Entry]) -> _Named:
+        """What the store gave."""
         given = [entry.features.values for entry in entries]
         for column in self._features:
-            values = _join(map(itemgetter(column.name), given))
-            for position, _ in at.marks.get(column.name, ()):
-                values[position] = None  # a default may stand there by now
-            yield logged.value_name(self._contract, column), values
-        for view in self._contract.views:
-            times = (entry.features.event_times.get(view.name) for entry in entries)
-            known = (
-                [None] * entry.asked.rows if moments is None else moments
-                for entry, moments in zip(entries, times, strict=True)
+            yield (
+                logged.value_name(self._contract, column),
+                _join(map(itemgetter(column.name), given)),
             )
-            yield logged.event_time_name(view.name), _join(known)
+
+    def _times(self, entries: Sequence[Entry]) -> dict[str, pa.Array]:
+        """When what the store gave was known, and when it was read, in microseconds."""
+        made = {}
+        for view in self._contract.views:
+            known = [self._of(view.name, entry, entry.features.known) for entry in entries]
+            read = [self._of(view.name, entry, entry.features.read) for entry in entries]
+            made[logged.event_time_name(view.name)] = _moments(_join(known))
+            made[logged.read_time_name(view.name)] = _moments(_join(read))
+        return made
+
+    @staticmethod
+    def _of(view: str, entry: Entry, moments: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+        """Return a batch's moments of one view; none where nothing was read of it."""
+        return moments.get(view) or [None] * entry.asked.rows
 
     def _statuses(self, at: _Positions) -> dict[str, pa.Array]:
         present = np.full(at.total, logged.Status.PRESENT, dtype=np.int32)
@@ -171,14 +182,22 @@ class Rows:
 
 
 class _Positions:
-    """Where the rows of each entry stand in the batch, and which values there were none of."""
+    """Where the rows of each entry and request stand, and which values there were none of."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._counts = np.array([entry.asked.rows for entry in entries], dtype=np.int64)
-        starts = self._counts.cumsum() - self._counts
-        self.starts: list[int] = starts.tolist()
-        self.total = int(self._counts.sum())
-        self.rows = (np.arange(self.total) - np.repeat(starts, self._counts)).astype(np.int32)
+        counts = np.array([entry.asked.rows for entry in entries], dtype=np.int64)
+        self.starts: list[int] = (counts.cumsum() - counts).tolist()
+        self.total = int(counts.sum())
+        requests = [request for entry in entries for request in entry.requests]
+        self._requests = np.array([request.rows for request in requests], dtype=np.int64)
+        starts = self._requests.cumsum() - self._requests
+        within = np.arange(self.total) - np.repeat(starts, self._requests)
+        self.rows = within.astype(np.int32)
+        self.kept: pa.Array | None = None
+        """Which rows count; None: all."""
+        if not all(request.kept for request in requests):
+            kept = np.array([request.kept for request in requests], dtype=np.bool_)
+            self.kept = pa.array(np.repeat(kept, self._requests))
         self.marks: dict[str, list[tuple[int, int]]] = {}
         for entry, start in zip(entries, self.starts, strict=True):
             for value in entry.features.absent:
@@ -191,24 +210,27 @@ class _Positions:
         marks = self.marks.setdefault(value.column.name, [])
         marks.append((start + value.row, logged.STATUS_OF[value.why]))
 
-    def spread(self, arrays: dict[str, pa.Array]) -> dict[str, pa.Array]:
-        """Turn one value an entry into one a row."""
-        if self.total == len(self._counts):
+    def over_requests(self, arrays: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """Turn one value a request into one a row."""
+        if self.total == len(self._requests):
             return arrays
-        entry = np.repeat(np.arange(len(self._counts)), self._counts)
-        taken = pa.record_batch(arrays).take(pa.array(entry))
+        request = np.repeat(np.arange(len(self._requests)), self._requests)
+        taken = pa.record_batch(arrays).take(pa.array(request))
         return dict(zip(arrays, taken.columns, strict=True))
 
 
 def _of_requests(entries: Sequence[Entry]) -> _Named:
     """What is the same for all rows of a request."""
-    yield logged.LOG_TIMESTAMP, [entry.asked_at for entry in entries]
-    yield logged.REQUEST_ID, [entry.request_id for entry in entries]
-    yield logged.VERSION, [entry.version for entry in entries]
-    yield logged.ROUTE, [entry.route for entry in entries]
-    yield logged.TOTAL, [entry.total_seconds for entry in entries]
-    for step in logged.STEPS:
-        yield logged.seconds_name(step), [entry.seconds.get(step) for entry in entries]
+    both = [(entry, request) for entry in entries for request in entry.requests]
+    yield logged.LOG_TIMESTAMP, [entry.asked_at for entry, _ in both]
+    yield logged.REQUEST_ID, [request.request_id for _, request in both]
+    yield logged.VERSION, [entry.version for entry, _ in both]
+    yield logged.ROUTE, [request.route for _, request in both]
+    yield logged.TOTAL, [request.total_seconds for _, request in both]
+    yield logged.seconds_name("validate"), [request.validate_seconds for _, request in both]
+    yield logged.seconds_name("features"), [request.features_seconds for _, request in both]
+    for step in logged.STEPS[2:]:
+        yield logged.seconds_name(step), [entry.seconds.get(step) for entry, _ in both]
 
 
 def _join(parts: Iterable[Sequence[Any]]) -> list[Any]:
@@ -229,6 +251,10 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     since = [None if value is None else value - _EPOCH for value in values]
     moments = pa.array(since, pa.duration("us")).view(logged.MOMENT)
     return moments if kind == logged.MOMENT else moments.cast(kind, safe=False)
+
+
+def _moments(microseconds: list[int | None]) -> pa.Array:
+    return pa.array(microseconds, pa.int64()).view(logged.MOMENT)
 
 
 def _objects(by_position: dict[int, dict[str, Any]], total: int) -> pa.Array:

@@ -78,10 +78,13 @@ class PredictionLog:
         self._thread.start()
 
     def record(self, entry: Entry) -> None:
-        """Take a request; over the queue's limit its rows are dropped and counted."""
-        if self._sampled < 1 and not _is_sampled(entry.request_id, self._sampled):
+        """Take a batch of requests; over the queue's limit its rows are dropped and counted."""
+        if self._sampled < 1:
+            for request in entry.requests:
+                request.kept = request.kept and _is_sampled(request.request_id, self._sampled)
+        rows = entry.rows
+        if not rows:
             return
-        rows = entry.asked.rows
         if self._rows_in - self._rows_out + rows > self._most:
             self._counts.unlogged(rows, "disk" if self._failing else "queue")
             return
@@ -132,7 +135,7 @@ class PredictionLog:
         taken, rows = [], 0
         while self._queue and rows < _SLICE_ROWS:
             taken.append(self._queue.popleft())
-            rows += taken[-1].asked.rows
+            rows += taken[-1].rows
         return taken
 
     def _convert(self, entries: list[Entry]) -> None:
@@ -148,13 +151,13 @@ class PredictionLog:
                 self._convert_singly(rows, digest, same)
 
     def _convert_singly(self, rows: Rows, digest: str, entries: list[Entry]) -> None:
-        """Keep a request that has no row from taking those with it that were in its batch."""
+        """Keep an entry that has no rows from taking those with it that were converted with it."""
         for entry in entries:
             try:
                 self._ready.append((digest, rows.batch([entry])))
             except Exception:  # noqa: BLE001 - said above, whatever it is
-                self._rows_out += entry.asked.rows
-                self._counts.unlogged(entry.asked.rows, "unfit")
+                self._rows_out += entry.rows
+                self._counts.unlogged(entry.rows, "unfit")
 
     def _segment(self, digest: str, batch: pa.RecordBatch) -> Segment:
         if digest not in self._segments:
