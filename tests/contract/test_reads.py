@@ -90,7 +90,7 @@ def test_an_entity_of_another_view_only_is_missing(project: Project) -> None:
 
 def test_feast_gives_an_unknown_entity_away_by_its_time_at_least(project: Project) -> None:
     """Its Redis store returns a row of nulls of the epoch, where the others return none."""
-    unknown = [project.reader._views[0]._entity_key(project.name())]
+    unknown = project.reader._views[0]._keys.of_feast([project.name()], {})
     view = project.store.get_feature_view("readings")
     online = project.store.provider.online_store
     ((moment, values),) = online.online_read(project.store.config, view, unknown, ["level"])

@@ -11,7 +11,7 @@ import pytest
 from feast import Field
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import Int64, String
+from feast.types import Float64, Int64, String
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +37,12 @@ class FakeView:
     entity_columns: tuple[Field, ...] = (
         Field(name="user_id", dtype=String),
         Field(name="shop_id", dtype=Int64),
+    )
+    features: tuple[Field, ...] = (
+        Field(name="income", dtype=Int64),
+        Field(name="age", dtype=Float64),
+        Field(name="segment", dtype=String),
+        Field(name="count", dtype=Int64),
     )
 
 

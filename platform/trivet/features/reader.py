@@ -16,6 +16,7 @@ from feast import FeatureStore
 from trivet.contract import Column, View
 from trivet.errors import FeaturesUnavailable
 from trivet.features.cache import RowCache
+from trivet.features.entity_keys import MadeKeys
 from trivet.features.judging import ViewJudge, together
 from trivet.features.online_connection import connection_of
 from trivet.features.values import Features, Found, StoredRow, to_microseconds
@@ -101,10 +102,11 @@ class OnlineReader:
         self._connection.require()
         started, moment = time.monotonic(), to_microseconds(at)
         found: list[Sequence[StoredRow]] = []
+        made: MadeKeys = {}
         try:
             for view in self._views:
                 self._in_time(started)
-                found.append(view.fetch(keys, moment, anew=anew))
+                found.append(view.fetch(keys, moment, made, anew=anew))
         except FeaturesUnavailable:
             self._connection.failed()
             raise

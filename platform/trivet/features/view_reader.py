@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from feast import FeatureStore, FeatureView
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
 from trivet.contract import Column, View
 from trivet.errors import FeaturesUnavailable
 from trivet.features.cache import RowCache
+from trivet.features.entity_keys import EntityKeys, MadeKeys
 from trivet.features.values import Keys, StoredRow, to_microseconds
 
 _Stored = tuple[datetime | None, dict[str, Value] | None]
 """One entity's row as an online store returns it: its event timestamp, and values by feature."""
+
+_Get = Callable[[Value], Any]
 
 
 class ViewReader:
@@ -37,42 +40,42 @@ class ViewReader:
         self._store = store
         self._names = [column.feature for column in columns]
         self._feast_view = _feast_view(store, view.name)
-        self._keys = _key_fields(self._feast_view, view)
-        self._key_names = [name for name, _ in self._keys]
+        self._keys = EntityKeys(self._feast_view, view)
+        self._fields = _value_fields(self._feast_view, self._names)
         self._cached = cache.table(store.project, view.name, self._names)
         self._nothing = (None,) * len(columns)
 
     def recall(self, keys: Keys, at: int) -> list[StoredRow] | None:
         """Return the rows of n entities from the cache; None unless all are there."""
-        return self._cached.find(self._entities(keys), at)
+        return self._cached.find(self._keys.entities(keys), at)
 
-    def fetch(self, keys: Keys, at: int, *, anew: bool = False) -> list[StoredRow]:
+    def fetch(self, keys: Keys, at: int, made: MadeKeys, *, anew: bool = False) -> list[StoredRow]:
         """Return the rows of n entities; those that the cache has not are read at once.
 
-        Rows of one entity share one read of it. `anew`: all are read.
+        Rows of one entity share one read of it.
+
+        Args:
+            keys: n values for every join key.
+            at: the moment of the read, in microseconds.
+            made: keys of Feast's that other views of the same request have made.
+            anew: read all of them.
         """
-        entities = self._entities(keys)
-        found, unknown = (
-            ({}, list(dict.fromkeys(entities))) if anew else self._cached.split(entities, at)
-        )
+        entities = self._keys.entities(keys)
+        found, unknown = self._cached.split(() if anew else entities, at)
+        if anew:
+            unknown = list(dict.fromkeys(entities))
         if unknown:
-            fresh = self._read(unknown, at)
+            fresh = self._read(unknown, at, made)
             self._cached.keep(fresh)
             found.update(fresh)
         return [found[entity] for entity in entities]
 
-    def _entities(self, keys: Keys) -> Sequence[Any]:
-        """Return n entities: the one join key's values as they are, or tuples of several."""
-        if len(self._key_names) == 1:
-            return keys[self._key_names[0]]
-        return list(zip(*(keys[name] for name in self._key_names), strict=True))
-
-    def _read(self, entities: list[Any], at: int) -> dict[Any, StoredRow]:
+    def _read(self, entities: list[Any], at: int, made: MadeKeys) -> dict[Any, StoredRow]:
         try:
             found: Sequence[_Stored] = self._store.provider.online_store.online_read(
                 self._store.config,
                 self._feast_view,
-                [self._entity_key(entity) for entity in entities],
+                self._keys.of_feast(entities, made),
                 # A copy: the Redis store changes the list that it is given.
                 list(self._names),
             )
@@ -84,23 +87,13 @@ class ViewReader:
         rows = (self._decoded(moment, stored, at) for moment, stored in found)
         return dict(zip(entities, rows, strict=True))
 
-    def _entity_key(self, entity: Any) -> EntityKey:
-        values = (entity,) if len(self._keys) == 1 else entity
-        return EntityKey(
-            join_keys=self._key_names,
-            entity_values=[
-                _key_value(field, value)
-                for (_, field), value in zip(self._keys, values, strict=True)
-            ],
-        )
-
     def _decoded(
         self, moment: datetime | None, stored: dict[str, Value] | None, at: int
     ) -> StoredRow:
         known = known_time(moment)
         if known is None or stored is None:
             return StoredRow(values=self._nothing, known=None, read=at)
-        values = tuple([_decode(stored.get(name)) for name in self._names])
+        values = tuple([_value(stored.get(name), get) for name, get in self._fields])
         return StoredRow(
             values=values,
             known=to_microseconds(known),
@@ -129,28 +122,22 @@ def _feast_view(store: FeatureStore, name: str) -> FeatureView:
         ) from err
 
 
-def _key_fields(feast_view: FeatureView, view: View) -> list[tuple[str, str]]:
-    """Return a view's join keys, each with the field of Feast's protobuf that holds its values.
+def _value_fields(feast_view: FeatureView, names: Sequence[str]) -> list[tuple[str, _Get]]:
+    """Return each feature with what gets its value out of Feast's protobuf, where that is plain."""
+    kinds = {field.name: field.dtype.to_value_type() for field in feast_view.features}
+    return [(name, _GET.get(kinds.get(name, ValueType.UNKNOWN), _nothing)) for name in names]
 
-    Stores find a row by the bytes of its key, and an int32 has other bytes than an int64.
 
-    Raises:
-        FeaturesUnavailable: the registry has other keys than the contract, or ones of a type by which
-            Feast finds nothing.
+def _value(value: Value | None, get: _Get) -> Any:
+    """Return a stored value as Python has it; None for a null.
+
+    What is true and equal to itself is a value of the expected type, and no NaN: three times as fast
+    as to ask which type it is. The rest, zero and the empty text included, is looked at properly.
     """
-    kinds = {column.name: column.dtype.to_value_type() for column in feast_view.entity_columns}
-    fields = [(name, _FIELD.get(kinds.get(name, ValueType.UNKNOWN))) for name in view.join_keys]
-    if wrong := [name for name, field in fields if field is None]:
-        raise FeaturesUnavailable(
-            f"Feast finds no rows of {view.name} by {', '.join(wrong)}.",
-            hint="A join key is a string, a whole number or a timestamp.",
-        )
-    return [(name, field) for name, field in fields if field is not None]
-
-
-def _key_value(field: str, value: Any) -> Value:
-    plain: Any = int(value.timestamp()) if isinstance(value, datetime) else value
-    return Value(**{field: plain})
+    if value is None:
+        return None
+    plain = get(value)
+    return plain if plain and plain == plain else _decode(value)  # noqa: PLR0124 - NaN
 
 
 def _decode(value: Value | None) -> Any:
@@ -165,11 +152,17 @@ def _decode(value: Value | None) -> Any:
     return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
-_FIELD: Mapping[ValueType, str] = {
-    ValueType.STRING: "string_val",
-    ValueType.INT32: "int32_val",
-    ValueType.INT64: "int64_val",
-    ValueType.UNIX_TIMESTAMP: "unix_timestamp_val",
+def _nothing(value: Value) -> None:
+    """Leave a value of a type that takes more than a look to `_decode`."""
+
+
+_GET: Mapping[ValueType, _Get] = {
+    ValueType.DOUBLE: attrgetter("double_val"),
+    ValueType.FLOAT: attrgetter("float_val"),
+    ValueType.INT64: attrgetter("int64_val"),
+    ValueType.INT32: attrgetter("int32_val"),
+    ValueType.STRING: attrgetter("string_val"),
+    ValueType.BOOL: attrgetter("bool_val"),
 }
 _NO_TIME = -(2**63)
 """What Feast stores for a timestamp that is null."""
