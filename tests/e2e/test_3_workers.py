@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import Any
 
-from journey import Service
+from journey import Project, Service
 
 from .processes import Imports
 from .registry import MODEL
@@ -39,6 +41,66 @@ def test_only_the_follower_has_imported_mlflow(
     assert workers <= others
     parent = follower.ppid()
     assert not [pid for pid in (*others, parent) if "mlflow" in imports.of(pid)]
+
+
+STALENESS = 1.0
+"""The default of TRIVET_CACHE_SECONDS."""
+
+PUSH = """
+import sys, time
+from datetime import UTC, datetime, timedelta
+import pandas as pd
+from trivet import load_settings, open_store
+from trivet.features.push import push
+landed = datetime.now(UTC) - timedelta(minutes=20)
+leg = {
+    "tailnum": sys.argv[1],
+    "leg_dest": "BOS",
+    "leg_departure_delay_min": 5.0,
+    "leg_arrival_delay_min": 7.0,
+    "leg_air_time_min": 90.0,
+    "event_timestamp": landed,
+}
+rows = pd.DataFrame([leg])
+settings = load_settings()
+push(open_store(settings), settings, "aircraft_last_leg_push", rows)
+print(time.time())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One answer about an aircraft: when it was asked, by whom, and whether its last leg was known."""
+
+    at: float
+    worker: str
+    known: bool
+
+
+def test_a_pushed_feature_is_seen_by_every_worker_within_the_staleness(
+    project: Project, service: Service, body: dict[str, Any]
+) -> None:
+    """Though each had in its cache that there is nothing."""
+    (instance,) = body["instances"]
+    asked = {"instances": [{**instance, "tailnum": "N0PUSH"}]}
+    assert {look.known for look in looks(service, asked, seconds=0.5)} == {False}
+    pushed = float(project.run("python", "-c", PUSH, "N0PUSH").stdout.split()[-1])
+    after = [look for look in looks(service, asked, seconds=1.5) if look.at > pushed + STALENESS]
+    assert len({look.worker for look in after}) == service.workers
+    assert all(look.known for look in after)
+
+
+def looks(service: Service, asked: dict[str, Any], *, seconds: float) -> list[Look]:
+    """Ask for so long, and until each worker has answered."""
+    found: list[Look] = []
+    end = time.time() + seconds
+    while time.time() < end or len({look.worker for look in found}) < service.workers:
+        at = time.time()
+        answer = service.post("/predict", asked, headers={"Connection": "close"})
+        absent = {one["column"] for one in answer.json()["missing"]}
+        worker, known = answer.headers["X-Trivet-Replica"], "leg_air_time_min" not in absent
+        found.append(Look(at=at, worker=worker, known=known))
+    return found
 
 
 def send_until_both_have_answered(service: Service, body: dict[str, Any]) -> tuple[int, set[int]]:
