@@ -20,6 +20,9 @@ def release_gates(settings: Settings) -> Gates:
         if contract.feature_service is None:
             return ()
         # Feast takes seconds to import: only a contract with features from it pays for that.
+        from trivet.features.importing import import_feast_unchecked
+
+        import_feast_unchecked()
         from trivet.features.offer import differences_from_feast
 
         return differences_from_feast(settings, contract)

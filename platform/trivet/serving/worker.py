@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trivet.clock import Clock, system_clock
 from trivet.errors import TrivetError
 from trivet.features.cache import RowCache
+from trivet.features.importing import import_feast_unchecked
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.loaded import FeatureSource, Version, load_version
@@ -84,6 +85,7 @@ class Worker:
 
     def _open_source(self, contract: Contract) -> FeatureSource:
         # Feast takes seconds to import: only a model that has features from it pays for that.
+        import_feast_unchecked()
         from trivet.features.on_demand import open_transforms
         from trivet.features.reader import OnlineReader
         from trivet.features.store import open_store
