@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,22 +31,22 @@ class Metrics:
     def __init__(self, model: str) -> None:
         """Register the metrics; once a worker, after BentoML has set its metrics folder."""
         # At its import, and at none before, prometheus_client looks for that folder.
-        from prometheus_client import Counter, Gauge
+        import prometheus_client as prometheus
 
         from trivet.serving.bulk import Histogram
 
         self._model = model
-        self._requests = Counter(
+        self._requests = prometheus.Counter(
             name="trivet_requests_total",
             documentation="Prediction requests by version that answered and HTTP status.",
             labelnames=["model", "version", "status"],
         )
-        self._rows = Counter(
+        self._rows = prometheus.Counter(
             name="trivet_predictions_total",
             documentation="Rows predicted.",
             labelnames=["model", "version"],
         )
-        self._absent = Counter(
+        self._absent = prometheus.Counter(
             name="trivet_absent_values_total",
             documentation="Feature values that were missing, expired or null.",
             labelnames=["model", "column", "why"],
@@ -63,42 +64,42 @@ class Metrics:
             labelnames=["model"],
             buckets=SECONDS,
         ).labels(model)
-        self._logged = Counter(
+        self._logged = prometheus.Counter(
             name="trivet_log_rows_total",
             documentation="Predictions written to the prediction log.",
             labelnames=["model"],
         )
-        self._unlogged = Counter(
+        self._unlogged = prometheus.Counter(
             name="trivet_log_lost_rows_total",
             documentation="Predictions that the prediction log has lost.",
             labelnames=["model", "reason"],
         )
-        self._live = Gauge(
+        self._live = prometheus.Gauge(
             name="trivet_live_version",
             documentation="The version that answers as champion.",
             labelnames=["model"],
             multiprocess_mode="mostrecent",
         )
 
-        self._refused = Gauge(
+        self._refused = prometheus.Gauge(
             name="trivet_release_refused",
             documentation="1 while a release is asked for that does not answer here, else 0.",
             labelnames=["model"],
             multiprocess_mode="mostrecent",
         )
-        self._differences = Gauge(
+        self._differences = prometheus.Gauge(
             name="trivet_feature_differences",
             documentation="Ways in which Feast no longer offers what the live version relies on.",
             labelnames=["model"],
             multiprocess_mode="mostrecent",
         )
-        self._newest = Gauge(
+        self._newest = prometheus.Gauge(
             name="trivet_view_newest_timestamp_seconds",
             documentation="Newest event time of a feature view seen in answered requests.",
             labelnames=["model", "view"],
             multiprocess_mode="max",
         )
-        self._ttl = Gauge(
+        self._ttl = prometheus.Gauge(
             name="trivet_view_ttl_seconds",
             documentation="Time to live of a feature view of the live version; NaN: it never expires.",
             labelnames=["model", "view"],
@@ -120,8 +121,9 @@ class Metrics:
         for step, duration in entry.seconds.items():
             self._step(step).observe_times(duration, len(kept))
         self._total.observe_each([request.total_seconds for request in kept])
-        for value in entry.absent:
-            self._absent.labels(self._model, value.column.name, value.why).inc()
+        absent = Counter([(value.column.name, value.why) for value in entry.absent])
+        for (column, why), count in absent.items():
+            self._absent.labels(self._model, column, why).inc(count)
         self._seen(entry.features.known)
 
     def refused(self, version: int | None, status: int) -> None:
