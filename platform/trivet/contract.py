@@ -128,9 +128,21 @@ class Regression(Part):
 
 
 class Parity(Part):
-    """What was compared before a faster runtime was trusted."""
+    """What was compared before a faster runtime was trusted.
 
-    rows: int
+    Versions registered before these were counted have zero rows of each kind, and no precision.
+    """
+
+    rows: int = Field(description="All rows compared: held out, drawn and adversarial.")
+    held_out_rows: int = 0
+    drawn_rows: int = Field(default=0, description="Drawn within the held-out columns' ranges.")
+    adversarial_rows: dict[str, int] = Field(default={}, description="Compared, by kind.")
+    refused_rows: dict[str, int] = Field(
+        default={}, description="Refused by the model itself, by kind: nothing to compare with."
+    )
+    precision: Literal["single", "double"] | None = Field(
+        default=None, description="In which the graph's trees, or its whole last step, compute."
+    )
     label_mismatches: int
     max_difference: float = Field(description="Largest absolute difference of any output number.")
     tolerance: float

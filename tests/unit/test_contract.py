@@ -255,3 +255,14 @@ def test_several_differences_are_all_named() -> None:
         "dtype",
         "feature",
     }
+
+
+def test_parity_that_was_written_before_rows_were_counted_by_kind_is_read() -> None:
+    """And its contract keeps its digest."""
+    early = {"rows": 60, "label_mismatches": 0, "max_difference": 1e-7, "tolerance": 1e-5}
+    fields = json.loads(shop().to_json())
+    fields["runtime"] = {"kind": "onnx", "parity": early, "reason": None}
+    contract = parse_contract(json.dumps(fields))
+    assert contract.runtime.parity is not None
+    assert contract.runtime.parity.adversarial_rows == {}
+    assert contract.runtime.parity.model_dump(exclude_defaults=True) == early

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,11 @@ from trivet.offer import Offer
 from trivet.registry.client import connect
 from trivet.registry.register import Submission, log_version
 from trivet.runtime.compile import Compiled, compile_with_parity
+from trivet.runtime.estimator import EstimatorPredictor
 from trivet.runtime.onnx import OnnxPredictor
+from trivet.runtime.parity import gather_proof
 from trivet.runtime.pipeline import Pipeline, golden_row
-from trivet.runtime.predictor import Output, Predictor
+from trivet.runtime.predictor import Predictor
 from trivet.runtime.steps import load_preprocess
 from trivet.settings import Settings
 from trivet.training.frames import to_columns, to_frame
@@ -46,14 +49,27 @@ if TYPE_CHECKING:  # it imports Feast, which a model with all columns in the req
 
 GOLDEN_ROWS = 8
 TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "skl2onnx.sklapi.cast_transformer.CastTransformer",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
 )
-"""What skops asks about in models of scikit-learn's own parts: data holders that run no code."""
+"""What skops asks about in models that can be compiled: data holders that run no code."""
 
 _RECORDED_LIBRARIES = ("mlflow", "feast", "bentoml", "scikit-learn", "numpy", "onnxruntime")
+_STEPS_OF = {
+    "lightgbm": ("lightgbm",),
+    "skl2onnx": ("skl2onnx",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+}
+"""Distributions that hold a pipeline's steps, by the package that they are imported from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +117,11 @@ def model_inputs(bento: Path, columns: Sequence[Column], frame: pd.DataFrame) ->
 
 def register(settings: Settings, candidate: Candidate) -> int:
     """Compile, prove, write the contract and log; return the new version's number."""
-    pipeline = _pipeline(candidate, _Estimator(candidate.estimator, candidate.output))
+    model = EstimatorPredictor(candidate.estimator, candidate.output)
+    pipeline = _pipeline(candidate, model)
     values = to_columns(candidate.columns, candidate.held_out)
-    prepared = pipeline.prepare(values)
-    compiled = compile_with_parity(
-        candidate.estimator, prepared, pipeline.predictor.predict(prepared), candidate.output
-    )
+    proof = gather_proof(candidate.estimator, model, candidate.columns, values, pipeline.prepare)
+    compiled = compile_with_parity(candidate.estimator, proof, candidate.output)
     if compiled.model is not None:
         pipeline = _pipeline(candidate, OnnxPredictor(compiled.model, candidate.output))
     contract = _contract(candidate, compiled, _golden(candidate, pipeline))
@@ -117,7 +132,7 @@ def register(settings: Settings, candidate: Candidate) -> int:
         Submission(
             contract=contract,
             estimator=candidate.estimator,
-            example=to_frame(prepared).head(5),
+            example=to_frame(proof.rows).head(5),
             onnx=compiled.model,
             preprocess=_code(candidate, "preprocess.py"),
             postprocess=_code(candidate, "postprocess.py"),
@@ -134,23 +149,6 @@ def register(settings: Settings, candidate: Candidate) -> int:
         ),
         run_name=candidate.run_name,
     )
-
-
-class _Estimator:
-    """A fitted scikit-learn estimator as a predictor: the answers that parity is measured against."""
-
-    def __init__(self, estimator: Any, output: Classification | Regression) -> None:
-        self._estimator = estimator
-        self._classifies = isinstance(output, Classification)
-
-    def predict(self, columns: Columns) -> Output:
-        frame = to_frame(columns)
-        if not self._classifies:
-            return {"value": np.asarray(self._estimator.predict(frame), dtype=np.float64)}
-        return {
-            "label": np.asarray(self._estimator.predict(frame), dtype=np.int64),
-            "probabilities": np.asarray(self._estimator.predict_proba(frame), dtype=np.float64),
-        }
 
 
 def _pipeline(candidate: Candidate, predictor: Predictor) -> Pipeline:
@@ -187,9 +185,25 @@ def _contract(candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow,
             reason=compiled.reason,
         ),
         files={},
-        libraries={name: installed(name) for name in _RECORDED_LIBRARIES},
+        libraries=_libraries(candidate.estimator),
         golden=golden,
     )
+
+
+def _libraries(estimator: Any) -> dict[str, str]:
+    """Return the versions of what every model needs, and of what this one's steps come from."""
+    steps = [step for _, step in getattr(estimator, "steps", [("model", estimator)])]
+    roots = {type(step).__module__.partition(".")[0] for step in steps}
+    beside = [name for root in sorted(roots & set(_STEPS_OF)) for name in _STEPS_OF[root]]
+    found = {name: _installed(name) for name in (*_RECORDED_LIBRARIES, *beside)}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return installed(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _beside(candidate: Candidate) -> tuple[tuple[OnDemandView, ...], tuple[Column, ...]]:
