@@ -40,6 +40,8 @@ def theirs(service: Service) -> Iterator[bentoml.SyncHTTPClient]:
     """Return BentoML's client."""
     with bentoml.SyncHTTPClient(service.url) as client:
         yield client
+        # It makes a folder for files that it might get, and leaves that to the garbage collector.
+        client.default_temp_dir.cleanup()
 
 
 @pytest.fixture

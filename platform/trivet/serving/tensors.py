@@ -63,9 +63,9 @@ def from_json(datatype: str, rows: int, data: Sequence[Any]) -> list[Any]:
     values = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in data]
     if len(values) != rows:
         raise ValueError(f"the shape has {rows} elements, the data {len(values)}")
-    for row, value in enumerate(values):
-        if value is not None and not _fits(datatype, value):
-            raise ValueError(f"element {row} is not of {datatype}")
+    if not _fit(datatype, values):
+        row = next(n for n, value in enumerate(values) if not _fit(datatype, [value]))
+        raise ValueError(f"element {row} is not of {datatype}")
     if datatype.startswith("FP"):
         return _without_nan([None if value is None else float(value) for value in values])
     return values
@@ -95,7 +95,7 @@ def typed(values: Sequence[Any], like: Sequence[Any] = ()) -> tuple[str, list[An
         return "BYTES", list(values)
     if kinds == {bool} and not gaps:
         return "BOOL", list(values)
-    if kinds == {int} and not gaps and all(_fits("INT64", value) for value in values):
+    if kinds == {int} and not gaps and _fit("INT64", values):
         return "INT64", list(values)
     if kinds <= {int, float} or kinds == {bool}:
         return "FP64", [None if value is None else float(value) for value in values]
@@ -120,16 +120,27 @@ def _texts(rows: int, raw: bytes | memoryview) -> list[Any]:
     return texts
 
 
-def _fits(datatype: str, value: Any) -> bool:
-    kind = type(value)
-    if datatype == "BYTES":
-        return kind is str
-    if datatype == "BOOL":
-        return kind is bool
-    if datatype.startswith("FP"):
-        return kind is float or (kind is int and abs(value) < 2**1000)
-    limits = np.iinfo(np.dtype(_NUMBERS[datatype]))
-    return kind is int and limits.min <= value <= limits.max
+def _fit(datatype: str, values: Sequence[Any]) -> bool:
+    """Say whether JSON values, or None, are of a datatype."""
+    kinds, least, most = _JSON[datatype]
+    have = set(map(type, values)) - {type(None)}
+    if int in have and have <= kinds:
+        return all(least <= value <= most for value in values if type(value) is int)
+    return have <= kinds
+
+
+def _json_kinds(datatype: str) -> tuple[set[type], int, int]:
+    """Return the types of the JSON values of a datatype, and the whole numbers that it can hold."""
+    if datatype in {"BOOL", "BYTES"}:
+        return {bool if datatype == "BOOL" else str}, 0, 0
+    dtype = np.dtype(_NUMBERS[datatype])
+    if dtype.kind == "f":
+        return {int, float}, -(2**1000), 2**1000
+    limits = np.iinfo(dtype)
+    return {int}, int(limits.min), int(limits.max)
+
+
+_JSON = {datatype: _json_kinds(datatype) for datatype in DATATYPES}
 
 
 def _without_nan(values: Sequence[Any]) -> list[Any]:
