@@ -29,12 +29,14 @@ from trivet.runtime.predictor import Output
 from trivet.runtime.steps import PredictionColumns
 from trivet.serving.loaded import Version
 from trivet.serving.oip import parse_request
+from trivet.serving.oip_models import outputs_of
 from unit.client import Client, Served
 from unit.fakes import FakeReader, ask, golden, shop, version
 
 INFER = "/v2/models/shop/infer"
 LENGTH = "Inference-Header-Content-Length"
 CLASSES = ("small", "large")
+OUTPUTS = outputs_of(shop())
 
 
 class SizePredictor:
@@ -513,7 +515,7 @@ GOOD, GOOD_LENGTH = InferenceServerClient.generate_request_body(amounts(1.0))
 def test_any_bytes_are_a_request_or_are_refused(body: bytes, length: bytes | None) -> None:
     """By an error that is told to the caller, and by nothing else."""
     try:
-        request = parse_request(body, length, shop(), 5)
+        request = parse_request(body, length, OUTPUTS, 5)
     except TrivetError as err:
         assert err.status in {400, 413}  # noqa: PT017 - which error it is, is the test
         return
@@ -545,7 +547,7 @@ def test_any_json_is_a_request_or_is_refused(inputs: Any, outputs: Any, data: An
         {"inputs": [{"name": "a", "datatype": "BYTES", "shape": inputs, "data": data}]},
     ):
         try:
-            parse_request(json.dumps(document).encode(), None, shop(), 5)
+            parse_request(json.dumps(document).encode(), None, OUTPUTS, 5)
         except TrivetError as err:
             assert err.status in {400, 413}  # noqa: PT017 - which error it is, is the test
 

@@ -85,7 +85,7 @@ def test_the_example_of_tensors_is_one_that_is_answered() -> None:
     """The same row, a tensor a field."""
     contract = shop(golden=(golden(),))
     example = request_of(contract, "/v2/models/{name}/infer")["example"]
-    request = parse_request(orjson.dumps(example), None, contract, 1)
+    request = parse_request(orjson.dumps(example), None, {}, 1)
     assert request.instances == request_of(contract)["example"]["instances"]
     assert Asker(contract).check(request.instances).rows == 1
 

@@ -7,16 +7,15 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trivet.contract import Contract
 from trivet.errors import MalformedRequest, RequestTooLarge
-from trivet.serving.oip_models import Output, outputs_of
+from trivet.serving.oip_models import Output
 from trivet.serving.tensors import DATATYPES, from_bytes, from_json, to_bytes
 
 _Size = Annotated[int, Field(ge=0, lt=2**63)]
@@ -78,14 +77,14 @@ class InferRequest:
 
 
 def parse_request(
-    body: bytes, header_length: bytes | None, contract: Contract, most_rows: int
+    body: bytes, header_length: bytes | None, outputs: Mapping[str, Output], most_rows: int
 ) -> InferRequest:
     """Read a request to a version.
 
     Args:
         body: a JSON document, and then the bytes of those tensors that are not in it.
         header_length: what `Inference-Header-Content-Length` says the JSON document has; None: all.
-        contract: the version's; it says which outputs there are.
+        outputs: those of the version, by name.
         most_rows: how many are accepted.
 
     Raises:
@@ -100,7 +99,7 @@ def parse_request(
         instances=[
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ],
-        outputs=tuple(_outputs(document, contract)),
+        outputs=tuple(_wanted(document, outputs)),
     )
 
 
@@ -203,9 +202,8 @@ def _values(tensor: _Input, rows: int, raw: memoryview) -> list[Any]:
     return from_bytes(tensor.datatype, rows, raw)
 
 
-def _outputs(document: _Request, contract: Contract) -> Iterator[tuple[Output, bool]]:
+def _wanted(document: _Request, have: Mapping[str, Output]) -> Iterator[tuple[Output, bool]]:
     """Yield what a request wants: all outputs, or those that it names, each as it says."""
-    have = outputs_of(contract)
     binary = bool(document.parameters and document.parameters.binary_data_output)
     if not document.outputs:
         yield from ((output, binary) for output in have.values())

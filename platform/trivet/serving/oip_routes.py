@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from trivet.serving.asgi import read_body
 from trivet.serving.dataplane import CHAMPION
 from trivet.serving.loaded import Version
 from trivet.serving.oip import InferRequest, parse_request, write_response
-from trivet.serving.oip_models import model_metadata
+from trivet.serving.oip_models import Output, model_metadata, outputs_of
 from trivet.serving.routes import (
     Header,
     Predicting,
@@ -39,6 +40,7 @@ class InferenceProtocol:
     def __init__(self, instance: Callable[[], Served]) -> None:
         """`instance`: the service's own, as in `trivet.serving.front.Front`."""
         self._instance = instance
+        self._outputs: WeakKeyDictionary[Version, dict[str, Output]] = WeakKeyDictionary()
         self.server = guarded(self._server, _error)
         self.live = guarded(self._live, _error)
         self.ready = guarded(self._ready, _error)
@@ -87,9 +89,10 @@ class InferenceProtocol:
         asked: list[InferRequest] = []
 
         def read(version: Version) -> tuple[list[Any], str]:
-            request = parse_request(
-                body, headers.get(_LENGTH), version.contract, served.settings.max_rows
-            )
+            if version not in self._outputs:
+                self._outputs[version] = outputs_of(version.contract)
+            outputs, most = self._outputs[version], served.settings.max_rows
+            request = parse_request(body, headers.get(_LENGTH), outputs, most)
             asked.append(request)
             return request.instances, request_id
 
