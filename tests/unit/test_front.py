@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
 from trivet.contract import parse_contract
 from trivet.errors import FeaturesUnavailable
-from trivet.serving.dataplane import DataPlane
-from trivet.serving.front import Front
-from trivet.serving.loaded import Version
-from trivet.settings import Settings
-from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, settings, shop, version
-
-MOST_BYTES = 2000
-
-
-class Served:
-    """A worker's parts, with versions 2 (the champion) and 1 unless a test brings its own."""
-
-    def __init__(self, folder: Path, *versions: Version) -> None:
-        """Wire them."""
-        self.settings: Settings = settings(folder, max_rows=5, max_body_bytes=MOST_BYTES)
-        self.slot = filled_slot(folder, *versions)
-        self.recorder = FakeRecorder()
-        self.dataplane = DataPlane(self.slot, self.settings, lambda: NOON, self.recorder)
-
-
-class Client:
-    """Asks a front, before an app with a page of its own, from outside of any event loop."""
-
-    def __init__(self, served: Any) -> None:
-        """`served`: a worker's parts."""
-        behind = Starlette(routes=[Route("/", lambda _: PlainTextResponse("a page"))])
-        front = Front(behind, lambda: served, lambda: {"paths": {}})
-        self._transport = httpx.ASGITransport(front)
-
-    def get(self, path: str) -> httpx.Response:
-        """Send a GET request."""
-        return asyncio.run(self._send("GET", path))
-
-    def post(self, path: str, **sent: Any) -> httpx.Response:
-        """Send a POST request."""
-        return asyncio.run(self._send("POST", path, **sent))
-
-    async def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
-        async with httpx.AsyncClient(transport=self._transport, base_url="http://here") as client:
-            return await client.request(method, path, **sent)
+from unit.client import MOST_BYTES, Client, Served
+from unit.fakes import FakeReader, ask, shop, version
 
 
 @pytest.fixture

@@ -5,12 +5,26 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
 from trivet.contract import Contract
 from trivet.serving.asking import Asker
+from trivet.serving.oip import parse_request
 from trivet.serving.openapi import describe_routes
 from unit.fakes import NOON, golden, shop
 
 ABOUT = "Prices of a shop."
+V2 = [
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{name}",
+    "/v2/models/{name}/ready",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}",
+    "/v2/models/{name}/versions/{version}/ready",
+    "/v2/models/{name}/versions/{version}/infer",
+]
 THEIRS = {"openapi": "3.0.2", "paths": {"/predict": {"post": {}}, "/livez": {"get": {}}}}
 
 
@@ -31,6 +45,7 @@ def test_trivets_routes_stand_beside_bentomls() -> None:
         "/aliases/{alias}/predict",
         "/contract",
         "/status",
+        *V2,
         "/livez",
     ]
     assert THEIRS["paths"] == {"/predict": {"post": {}}, "/livez": {"get": {}}}
@@ -64,6 +79,28 @@ def test_the_example_is_one_that_is_answered() -> None:
     contract = shop(golden=(golden(),))
     example = request_of(contract, "/versions/{version}/predict")["example"]
     assert Asker(contract).check(example["instances"]).rows == 1
+
+
+def test_the_example_of_tensors_is_one_that_is_answered() -> None:
+    """The same row, a tensor a field."""
+    contract = shop(golden=(golden(),))
+    example = request_of(contract, "/v2/models/{name}/infer")["example"]
+    request = parse_request(orjson.dumps(example), None, {}, 1)
+    assert request.instances == request_of(contract)["example"]["instances"]
+    assert Asker(contract).check(request.instances).rows == 1
+
+
+def test_a_route_is_described_with_its_parts() -> None:
+    """The parameters of its path, and the form that its errors have."""
+    paths = describe_routes({}, ABOUT, shop(), NOON)["paths"]
+    infer = paths["/v2/models/{name}/versions/{version}/infer"]["post"]
+    assert [part["name"] for part in infer["parameters"]] == ["name", "version"]
+    assert set(infer["responses"]["422"]["content"]) == {"application/json"}
+    predict = paths["/predict"]["post"]
+    assert predict["parameters"] == []
+    assert set(predict["responses"]["422"]["content"]) == {"application/problem+json"}
+    operations = [entry.get("get") or entry["post"] for entry in paths.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(paths)
 
 
 def test_before_the_first_release_any_object_is_described() -> None:

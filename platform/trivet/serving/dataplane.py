@@ -31,6 +31,9 @@ log = logging.getLogger("trivet.serving")
 Choice = Callable[[Slot], Version]
 """Picks the version that a route means, at the moment at which the request begins."""
 
+Read = Callable[[Version], tuple[list[Any], str]]
+"""Reads a request to a version: its instances, and the id that it is answered and logged under."""
+
 CHAMPION = "champion"
 """The route of a request that names no version and no alias."""
 
@@ -80,8 +83,8 @@ class DataPlane:
         self, body: bytes, choose: Choice, request_id: str, route: str = CHAMPION
     ) -> Answer:
         """Answer a JSON body; see `predict`."""
-        return await self._counted(
-            lambda: parse_instances(body, self._settings), choose, request_id, route
+        return await self.answer(
+            lambda _: (parse_instances(body, self._settings), request_id), choose, route
         )
 
     async def predict(
@@ -92,27 +95,18 @@ class DataPlane:
         Raises:
             TrivetError: of the step that failed; it was counted.
         """
-        return await self._counted(
-            lambda: checked_instances(instances, self._settings), choose, request_id, route
+        return await self.answer(
+            lambda _: (checked_instances(instances, self._settings), request_id), choose, route
         )
 
-    async def ready(self) -> None:
-        """Return if a request could be answered now.
-
-        Raises:
-            NoChampion: nothing is loaded.
-            FeaturesUnavailable: the feature store does not answer within the setting.
-        """
-        await self._crowd.read_apart(self._slot.champion().probe)
-
-    async def _counted(
-        self, read: Callable[[], list[Any]], choose: Choice, request_id: str, route: str
-    ) -> Answer:
+    async def answer(self, read: Read, choose: Choice, route: str) -> Answer:
+        """Answer what a transport reads in a form of its own; see `predict`."""
         version: Version | None = None
         try:
             started = time.perf_counter()
             version = choose(self._slot)
-            asked = version.check(read())
+            instances, request_id = read(version)
+            asked = version.check(instances)
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._crowd.join(
                 Ticket(
@@ -132,6 +126,15 @@ class DataPlane:
         except Exception:
             self._recorder.refused(None if version is None else version.number, TrivetError.status)
             raise
+
+    async def ready(self) -> None:
+        """Return if a request could be answered now.
+
+        Raises:
+            NoChampion: nothing is loaded.
+            FeaturesUnavailable: the feature store does not answer within the setting.
+        """
+        await self._crowd.read_apart(self._slot.champion().probe)
 
     def _deliver(self, tickets: Sequence[Ticket], batch: Batch, outcome: Outcome) -> None:
         """Give each request what came of it, and record those that were answered."""

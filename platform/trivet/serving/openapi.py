@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from datetime import datetime
 from typing import Any
 
 from trivet.contract import REQUEST, Column, Contract, DType
 from trivet.example import example_request
+from trivet.serving.oip_models import as_tensors
 
 _TYPES: dict[DType, dict[str, Any]] = {
     "int64": {"type": "integer", "format": "int64"},
@@ -39,11 +40,26 @@ _PROBLEM = {
     },
 }
 
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+"""How the Open Inference Protocol says what a problem says."""
+
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string", "description": "a join key, request column or feature"},
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "[n] or [n, 1]"},
+        "datatype": {"type": "string"},
+        "data": {"type": "array", "items": {}},
+        "parameters": {"type": "object"},
+    },
+}
+
 _PROBLEMS = {
     "400": "The body is not what the route takes.",
-    "404": "The version or alias is not loaded here.",
+    "404": "The model, version or alias is not loaded here.",
     "413": "Too many rows or bytes.",
-    "422": "Rows do not fit the contract; `errors` names row and field.",
+    "422": "Rows do not fit the contract; the answer names row and field.",
     "503": "No champion yet, or the feature store does not answer.",
 }
 
@@ -59,23 +75,23 @@ def describe_routes(
         contract: the live one; None before the first release.
         now: dates the example.
     """
-    body = _body(contract, now)
+    body, tensors = _body(contract, now), _tensors(contract, now)
+    version = "/v2/models/{name}/versions/{version}"
     routes = {
-        "/predict": ("post", "Predict with the champion", (), body),
-        "/versions/{version}/predict": (
-            "post",
-            "Predict with one loaded version",
-            ("version",),
-            body,
-        ),
-        "/aliases/{alias}/predict": (
-            "post",
-            "Predict with the version of an alias",
-            ("alias",),
-            body,
-        ),
-        "/contract": ("get", "The live version's contract", (), None),
-        "/status": ("get", "The versions that are loaded here", (), None),
+        "/predict": ("Predict with the champion", body),
+        "/versions/{version}/predict": ("Predict with one loaded version", body),
+        "/aliases/{alias}/predict": ("Predict with the version of an alias", body),
+        "/contract": ("The live version's contract", None),
+        "/status": ("The versions that are loaded here", None),
+        "/v2": ("The server and its extensions", None),
+        "/v2/health/live": ("Whether the server answers", None),
+        "/v2/health/ready": ("Whether a request could be answered now", None),
+        "/v2/models/{name}": ("The champion's tensors", None),
+        "/v2/models/{name}/ready": ("Whether the champion could answer now", None),
+        "/v2/models/{name}/infer": ("Predict with the champion, by tensors", tensors),
+        version: ("A loaded version's tensors", None),
+        f"{version}/ready": ("Whether a loaded version could answer now", None),
+        f"{version}/infer": ("Predict with one loaded version, by tensors", tensors),
     }
     ours = {path: _operation(path, *parts) for path, parts in routes.items()}
     paths = {**ours, **_without(document.get("paths", {}), ours)}
@@ -94,26 +110,24 @@ def _without(paths: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     return {path: operations for path, operations in paths.items() if path not in ours}
 
 
-def _operation(
-    path: str, method: str, summary: str, parameters: Iterable[str], body: dict[str, Any] | None
-) -> dict[str, Any]:
+def _operation(path: str, summary: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    protocol = path.startswith("/v2")
     operation: dict[str, Any] = {
-        "tags": ["Service APIs"],
+        "tags": ["Open Inference Protocol" if protocol else "Service APIs"],
         "summary": summary,
-        "operationId": path.strip("/").replace("/", "_").replace("{", "").replace("}", ""),
+        "operationId": re.sub(r"\W+", "_", path).strip("_"),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in parameters
+            for name in re.findall(r"{(\w+)}", path)
         ],
         "responses": {"200": _content("application/json", {"type": "object"}, "Answered.")},
     }
-    if body is not None:
-        operation["requestBody"] = body
-        operation["responses"] |= {
-            status: _content("application/problem+json", _PROBLEM, why)
-            for status, why in _PROBLEMS.items()
-        }
-    return {method: operation}
+    if body is None:
+        return {"get": operation}
+    form = ("application/json", _ERROR) if protocol else ("application/problem+json", _PROBLEM)
+    operation["requestBody"] = body
+    operation["responses"] |= {status: _content(*form, why) for status, why in _PROBLEMS.items()}
+    return {"post": operation}
 
 
 def _content(media_type: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -124,6 +138,18 @@ def _body(contract: Contract | None, now: datetime) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": _instances(contract)}
     if contract is not None and contract.golden:
         content["example"] = example_request(contract, now)
+    return {"required": True, "content": {"application/json": content}}
+
+
+def _tensors(contract: Contract | None, now: datetime) -> dict[str, Any]:
+    list_of_tensors = {"type": "array", "minItems": 1, "items": _TENSOR}
+    properties = {"id": {"type": "string"}, "inputs": list_of_tensors}
+    content: dict[str, Any] = {
+        "schema": {"type": "object", "required": ["inputs"], "properties": properties}
+    }
+    if contract is not None and contract.golden:
+        instances = example_request(contract, now)["instances"]
+        content["example"] = {"inputs": as_tensors(contract, instances)}
     return {"required": True, "content": {"application/json": content}}
 
 

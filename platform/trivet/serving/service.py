@@ -17,9 +17,11 @@ import functools
 import gc
 import inspect
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trivet.clock import system_clock
+from trivet.errors import TrivetError
 from trivet.settings import load_settings, silence_telemetry
 
 silence_telemetry()
@@ -81,12 +83,21 @@ class PredictionService:
 
     @bentoml.api(route="/predict")
     async def predict(self, instances: list[dict[str, Any]]) -> dict[str, Any]:
-        """Predict each instance: its join keys and request columns, as GET /contract lists them."""
+        """Predict each instance: its join keys and request columns, as GET /contract lists them.
+
+        Raises:
+            bentoml.exceptions.BentoMLException: in place of Trivet's own error, with its sentence and
+                status: to BentoML, which answers where Trivet's route does not, any other is a 500.
+        """
         from trivet.serving.asgi import new_request_id
 
-        answer = await self.worker.dataplane.predict(
-            instances, lambda slot: slot.champion(), new_request_id()
-        )
+        try:
+            answer = await self.worker.dataplane.predict(
+                instances, lambda slot: slot.champion(), new_request_id()
+            )
+        except TrivetError as err:
+            status = HTTPStatus(err.status)
+            raise bentoml.exceptions.BentoMLException(str(err), error_code=status) from err
         return answer.document
 
     async def __is_ready__(self) -> bool:

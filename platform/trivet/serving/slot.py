@@ -78,6 +78,11 @@ class Slot:
         self._stop.set()
 
     @property
+    def model(self) -> str:
+        """Name of the model whose versions these are."""
+        return self._shelf.model
+
+    @property
     def loaded(self) -> Loaded:
         """What answers now."""
         return self._loaded

@@ -1,0 +1,117 @@
+"""What all routes have in common: the worker's parts, who answers, and errors as answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from trivet.errors import TrivetError
+from trivet.serving.asgi import Disconnected, request_id, send_bytes
+from trivet.serving.dataplane import Answer, DataPlane
+from trivet.serving.slot import Slot
+from trivet.settings import Settings
+
+log = logging.getLogger("trivet.serving")
+
+REPLICA = f"{socket.gethostname()}-{os.getpid()}"
+
+_REPLICA = (b"x-trivet-replica", REPLICA.encode("latin-1", "replace"))
+
+Header = tuple[bytes, bytes]
+Failed = Callable[[TrivetError, str], Response]
+"""Makes the answer to an error, in the form that a family of routes has; gets the request's id."""
+
+
+class Served(Protocol):
+    """What the routes need of a service's instance."""
+
+    dataplane: DataPlane
+    slot: Slot
+    settings: Settings
+
+    async def is_ready(self) -> bool:
+        """Say whether a request could be answered now."""
+        ...
+
+
+class Predicting:
+    """A route that predicts: an ASGI app, without the request objects of the other routes."""
+
+    def __init__(
+        self,
+        answer: Callable[[Scope, Receive, str], Awaitable[tuple[bytes, tuple[Header, ...]]]],
+        failed: Failed,
+    ) -> None:
+        """`answer` takes a request with the id that it is known by, and gives body and headers."""
+        self._answer = answer
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, by an error's form where it fails."""
+        own = request_id(scope)
+        try:
+            body, headers = await self._answer(scope, receive, own)
+        except Disconnected:
+            return
+        except Exception as err:  # noqa: BLE001 - every error of a request is its answer
+            await self._failed(_foreseen(err, own, scope["path"]), own)(scope, receive, send)
+            return
+        await send_bytes(send, body, headers)
+
+
+def guarded(
+    route: Callable[[Request, str], Awaitable[Response]], failed: Failed
+) -> Callable[[Request], Awaitable[Response]]:
+    """Answer every error of a route in its family's form, and none by a traceback."""
+
+    async def guarded(request: Request) -> Response:
+        own = request_id(request.scope)
+        try:
+            return await route(request, own)
+        except Exception as err:  # noqa: BLE001 - every error of a request is its answer
+            return failed(_foreseen(err, own, request.url.path), own)
+
+    return guarded
+
+
+def prediction_headers(answer: Answer) -> tuple[Header, ...]:
+    """Return the headers of a prediction: who answered, under which id, and how long it took."""
+    own: str = answer.document["request_id"]
+    return (
+        _REPLICA,
+        (b"x-request-id", own.encode("latin-1")),
+        (b"server-timing", _server_timing(answer)),
+    )
+
+
+def answered(
+    content: bytes, request_id: str, status: int = 200, media_type: str = "application/json"
+) -> Response:
+    """Return an answer that is no prediction; one that says 503 also says when to come again."""
+    headers = {"X-Request-Id": request_id, "X-Trivet-Replica": REPLICA}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "1"
+    return Response(content, status, headers=headers, media_type=media_type)
+
+
+def _foreseen(err: Exception, request_id: str, path: str) -> TrivetError:
+    """Return what a caller is told of an error; what nobody has foreseen is in the log alone."""
+    if not isinstance(err, TrivetError):
+        log.error("%s %s", request_id, path, exc_info=err)
+        return TrivetError("The service failed on this request; its log has the cause.")
+    if err.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("%s %s: %s", request_id, path, err)
+    return err
+
+
+def _server_timing(answer: Answer) -> bytes:
+    timings = [f"{step};dur={1000 * took:.3f}" for step, took in answer.seconds.items()]
+    return ", ".join(timings).encode()

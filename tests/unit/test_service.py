@@ -1,0 +1,68 @@
+"""Where BentoML's own app answers, and Trivet's routes do not, its API method behaves as they do."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+
+from trivet.serving.service import PredictionService
+from unit.client import Served
+from unit.fakes import ask, version
+
+# BentoML 1.4 reads its own models so, at every request.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_fields':DeprecationWarning")
+
+
+def post(folder: Path, instances: list[Any]) -> httpx.Response:
+    """Ask BentoML's app of a service whose champion is version 1."""
+
+    @bentoml.service(name="shop", metrics={"enabled": False})
+    class Shop(PredictionService):
+        model = "shop"
+
+        def __init__(self) -> None:
+            self.worker: Any = Served(folder, version(1))
+
+        @bentoml.on_shutdown
+        def stop_worker(self) -> None:
+            pass
+
+    async def send() -> httpx.Response:
+        app = Shop.to_asgi()
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client,
+        ):
+            return await client.post("/predict", json={"instances": instances})
+
+    return asyncio.run(send())
+
+
+def test_the_api_method_predicts(tmp_path: Path) -> None:
+    """With the document of the route in front."""
+    answer = post(tmp_path, [ask()])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == [{"value": 20.0}]
+    assert answer.json()["model"] == {"name": "shop", "version": 1}
+
+
+@pytest.mark.parametrize(
+    ("instances", "status", "says"),
+    [
+        ([ask(amount="x")], 422, "amount: a number is expected"),
+        ([], 400, '"instances" must be a list of at least one object'),
+        ([ask()] * 6, 413, "6 rows; at most 5"),
+    ],
+)
+def test_what_a_caller_does_wrong_is_no_fault_of_the_server(
+    tmp_path: Path, instances: list[Any], status: int, says: str
+) -> None:
+    """BentoML answers with the sentence, in a form of its own."""
+    answer = post(tmp_path, instances)
+    assert answer.status_code == status
+    assert says.replace('"', '\\"') in answer.text
