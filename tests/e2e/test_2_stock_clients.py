@@ -41,7 +41,7 @@ def theirs(service: Service) -> Iterator[bentoml.SyncHTTPClient]:
     with bentoml.SyncHTTPClient(service.url) as client:
         yield client
         # It makes a folder for files that it might get, and leaves that to the garbage collector.
-        client.default_temp_dir.cleanup()
+        client._temp_dir.cleanup()
 
 
 @pytest.fixture
