@@ -121,6 +121,15 @@ def event_time_name(view: str) -> str:
     return f"trivet__event_time__{view}"
 
 
+def read_time_name(view: str) -> str:
+    """Return the log's column with the moment at which a view's row was read from the online store.
+
+    It lies before the request where a cache gave the row. A log without it, or a null in it, means
+    that the row was read for the request.
+    """
+    return f"trivet__read_time__{view}"
+
+
 def seconds_name(step: str) -> str:
     """Return the log's column with the seconds that a step took, for the whole request."""
     return f"trivet__seconds__{step}"

@@ -617,7 +617,7 @@ def test_a_source_that_is_no_file_is_retrieved_by_feast(
     entities = asked(*(("a", 1, NOON + n * UNIT) for n in (5, 0, 8, 5)), (None, 1, NOON))
     entities = entities.rename(columns={"event_timestamp": "asked_at"})
     here = project.ours(entities, timestamp="asked_at")
-    monkeypatch.setattr(asof, "_parquet_source", lambda store, view: None)
+    monkeypatch.setattr(asof, "parquet_source", lambda store, view: None)
     monkeypatch.setattr(sets, "CHUNK", 2)
     made = trivet.training_set(
         project.settings, entities, "all_v1", timestamp="asked_at", progress=False
