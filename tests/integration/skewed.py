@@ -284,6 +284,10 @@ class Serving:
         """`numbers`: of request ids."""
         self._numbers = numbers
         self._at = NOON
+        contract = version.contract
+        fields = {one.name for one in (*contract.join_keys, *contract.request_columns)}
+        usual = {"user_id": "u1", "product_id": 1, "amount": 10.0}
+        self._usual = {name: value for name, value in usual.items() if name in fields}
         self.plane = DataPlane(
             filled_slot(shop.root / f"slot-{version.number}", version),
             shop.settings.model_copy(update={"max_rows": 10_000}),
@@ -296,7 +300,7 @@ class Serving:
         """Ask for predictions in one request at a moment."""
         self._at = at
         name = f"r{next(self._numbers)}"
-        asked = [{"user_id": "u1", "product_id": 1, "amount": 10.0, **one} for one in instances]
+        asked = [{**self._usual, **one} for one in instances]
         asyncio.run(self.plane.predict(asked, lambda slot: slot.champion(), name))
 
 

@@ -695,6 +695,16 @@ class TestRebuilding:
         with pytest.raises(VersionCorrupt, match=r"its sources have changed \(by_hour\)"):
             self.rebuild()
 
+    def test_a_changed_past_can_be_looked_at(self) -> None:
+        """Beside the record of what it was."""
+        self.project.write("hourly", HOURLY, [{**self.rows[0], "sales": -1.0}, *self.rows[1:]])
+        made, record = sets.remake_training_set(
+            self.project.settings, "busy", self.version, progress=False
+        )
+        assert made.frame["sales"].min() == -1.0
+        assert (made.record.digest, made.entity_digest) != (record.digest, record.entity_digest)
+        assert made.entity_digest == record.entity_digest == self.digest
+
     def test_another_entity_frame_is_refused(self) -> None:
         """Such as one that somebody put in its place."""
         client = connect(self.project.settings)

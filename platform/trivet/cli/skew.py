@@ -91,12 +91,14 @@ def _draw(
 ) -> Path | None:
     """Draw the version that answered most, beside its training set if that can be made."""
     from trivet.observe.skew.report import Training, main_version, write_picture
+    from trivet.registry.client import require_database
     from trivet.training.record import check_same
     from trivet.training.sets import remake_training_set
 
     version, note = main_version(found), None
     name = f"{found.model} version {version}"
     try:
+        require_database(settings)
         made, record = remake_training_set(settings, found.model, version, progress=err.is_terminal)
     except (
         ContractMismatch,
@@ -119,10 +121,11 @@ def _draw(
 
 def _show(found: Skew, threshold: float, picture: Path | None) -> None:
     versions = ", ".join(f"{rows:,} of version {v}" for v, rows in sorted(found.versions.items()))
-    title = (
-        f"{found.model}: {versions}, asked {local_time(found.first)} to {local_time(found.last)}"
+    asked = f"asked {local_time(found.first)} to {local_time(found.last)}"
+    out.print(
+        f"[bold]{escape(found.model)}[/]: {versions}, {asked}", highlight=False, soft_wrap=True
     )
-    out.print(table(escape(title), *_columns(found)))
+    out.print(table("", *_columns(found)))
     if found.examples:
         names = ("cause", "column", "request", "entity", "served", "offline", "known at")
         out.print(table("Examples", names, map(_example, _chosen(found.examples))))
@@ -186,7 +189,7 @@ def _chosen(examples: tuple[Example, ...]) -> list[Example]:
 
 def _example(one: Example) -> tuple[str, ...]:
     keys = " ".join(f"{name}={value}" for name, value in one.keys.items())
-    known = (one.served_event, one.offline_event)
+    known = dict.fromkeys((one.served_event, one.offline_event))
     return (
         one.cause,
         escape(one.column),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -115,14 +116,13 @@ def _distribution(column: Column, spreads: Sequence[Spread], **places: Any) -> D
     return Distribution(column=column.name, serving=spreads[0], training=training, **places)
 
 
-def _spread(counts: Any, rows: int) -> Spread:
-    shares = np.asarray(counts, dtype=np.float64) / max(rows, 1)
-    return Spread(rows=rows, shares=shares, absent=max(0.0, 1 - float(shares.sum())))
+def _spread(counts: npt.ArrayLike, rows: int) -> Spread:
+    found = np.asarray(counts, dtype=np.int64)
+    whole = max(rows, 1)
+    return Spread(rows=rows, shares=found / whole, absent=(rows - int(found.sum())) / whole)
 
 
-def _counts(side: pa.Array) -> Any:
-    from collections import Counter
-
+def _counts(side: pa.Array) -> Counter[Any]:
     found = pc.value_counts(side.drop_null())
     return Counter({one["values"]: one["counts"] for one in found.to_pylist()})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,9 @@ _ACROSS = 4
 MOST = 24
 """Columns that have room."""
 _LONGEST = 14
+_LEAST = 0.00005
+_CHARACTERS = 15
+"""Of a note, to the inch."""
 
 
 def draw(
@@ -38,25 +42,28 @@ def draw(
     rows = math.ceil(len(shown) / across)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.05)
     figure = Figure(
-        figsize=(max(3.6 * across, 7.2), 2.3 * rows + 1.3), layout=layout, facecolor="white"
+        figsize=(max(3.6 * across, 9.5), 2.3 * rows + 1.3), layout=layout, facecolor="white"
     )
     grid = np.asarray(figure.subplots(rows, across, squeeze=False)).ravel()
     for axes, one in zip(grid, shown, strict=False):
         _draw(axes, one, skewed.get(one.column, 0.0))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
-    figure.suptitle(title, fontsize=14, color=_INK, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=13, color=_INK, x=0.01, ha="left")
     figure.legend(
         handles=_entries(shown[0]),
-        loc="outside lower left",
+        loc="outside upper right",
         ncols=2,
         frameon=False,
-        fontsize=10,
+        fontsize=9.5,
         labelcolor=_INK,
+        borderaxespad=0.2,
     )
     left_out = len(distributions) - len(shown)
-    more = f" {left_out} more columns differ less and are not drawn." if left_out else ""
-    figure.supxlabel(f"{note}{more}", fontsize=8, color=_FAINT, x=0.01, ha="left")
+    more = f" {left_out} more columns are less apart and are not drawn." if left_out else ""
+    wide = round(_CHARACTERS * figure.get_figwidth())
+    lines = [fill(line, wide) for line in f"{note}{more}".splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=8, color=_FAINT, x=0.01, ha="left")
     return figure
 
 
@@ -89,6 +96,7 @@ def _draw(axes: Axes, one: Distribution, skewed: float) -> None:
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=_GRID)
     axes.tick_params(length=0, labelcolor=_INK, labelsize=7.5)
+    axes.margins(x=0.03)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
@@ -115,7 +123,8 @@ def _draw_values(axes: Axes, one: Distribution) -> None:
     axes.bar(at + shift, one.serving.shares, width, color=_SERVING)
     axes.set_xticks(at, [_short(value) for value in one.values])
     if sum(len(_short(value)) for value in one.values) > 4 * 9:  # they would touch
-        axes.tick_params(axis="x", labelrotation=30)
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
 
 
 def _said(one: Distribution) -> str:
@@ -129,10 +138,12 @@ def _said(one: Distribution) -> str:
 def _percent(share: float) -> str:
     """Write a share with as many digits as tell it from nothing.
 
-    >>> [_percent(share) for share in (0.0, 0.0004, 0.021, 0.5)]
-    ['0 %', '0.04 %', '2.1 %', '50 %']
+    >>> [_percent(share) for share in (0.0, 1e-6, 0.0004, 0.021, 0.0999, 0.5)]
+    ['0 %', '< 0.01 %', '0.04 %', '2.1 %', '10 %', '50 %']
     """
-    digits = next((n for n, limit in enumerate((0.1, 0.01)) if share >= limit), 2)
+    if 0 < share < _LEAST:
+        return "< 0.01 %"
+    digits = sum(share < limit for limit in (0.0995, 0.00995))
     return f"{100 * share:.{digits}f} %" if share else "0 %"
 
 

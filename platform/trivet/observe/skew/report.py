@@ -61,9 +61,9 @@ def write_picture(
         return None
     folder.mkdir(parents=True, exist_ok=True)
     skewed = {column.column: column.share for column in skew.columns if column.skewed}
-    title = f"{skew.model} version {training.version}: what it was trained on and what it is asked"
-    when = f"Asked {_moment(skew.first)} to {_moment(skew.last)} UTC. {_NOTE}"
-    note = when if training.note is None else f"{when}\n{training.note}"
+    title = f"{skew.model} version {training.version}: trained on and served"
+    asked = f"Asked {_moment(skew.first)} to {_moment(skew.last)} UTC."
+    note = "\n".join([f"{asked} {_NOTE}", *([training.note] if training.note else [])])
     picture = folder / PICTURE
     draw(title, found, skewed, note).savefig(picture, dpi=150)
     return picture

@@ -55,6 +55,11 @@ class LoggedRows:
         """The join keys."""
         return self.table.select([key.name for key in self.contract.join_keys])
 
+    def keys_of(self, column: Column) -> pa.Table:
+        """Return the join keys by which a column is read; all of them for a computed one."""
+        views = [view for view in self.contract.views if view.name == column.view]
+        return self.keys.select(views[0].join_keys) if views else self.keys
+
     @property
     def asked(self) -> Micros:
         """When each row was asked for."""

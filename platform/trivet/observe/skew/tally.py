@@ -54,6 +54,7 @@ class Example:
     row: int
     version: int
     keys: Mapping[str, Any]
+    """By which its view is read; of a computed column, all of the row's."""
     served: Any
     """What the model got."""
     offline: Any
@@ -116,7 +117,7 @@ def _examples(
     told = rows.table.select(
         [logged.LOG_TIMESTAMP, logged.REQUEST_ID, logged.ROW, logged.VERSION]
     ).take(chosen)
-    keys = rows.keys.take(chosen).to_pylist()
+    keys = rows.keys_of(column.served.column).take(chosen).to_pylist()
     served, offline = (a.take(chosen).to_pylist() for a in (column.served.got, column.offline))
     view = column.served.column.view
     nothing = np.full(len(rows), NEVER)
