@@ -216,6 +216,23 @@ class NoTraffic(TrivetError):
         )
 
 
+class NothingLogged(TrivetError):
+    """The prediction log has no row that could be replayed."""
+
+    exit_code = 2
+    title = "Nothing logged"
+
+    def __init__(self, model: str, why: str | None = None) -> None:
+        """`why`: the reasons for which the rows that fit were left out; None: none fits."""
+        if why is None:
+            super().__init__(
+                f"No logged prediction of {model} fits.",
+                hint="trivet log shows what there is; TRIVET_LOG_SAMPLE=0 switches the log off.",
+            )
+        else:
+            super().__init__(f"No logged prediction of {model} can be replayed: {why}")
+
+
 # --- a contract -----------------------------------------------------------------------------------
 
 

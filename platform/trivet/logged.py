@@ -124,7 +124,8 @@ def event_time_name(view: str) -> str:
 def read_time_name(view: str) -> str:
     """Return the log's column with the moment at which a view's row was read from the online store.
 
-    It is before the request was asked where the row came from a worker's cache.
+    It lies before the request where a cache gave the row. A log without it, or a null in it, means
+    that the row was read for the request.
     """
     return f"trivet__read_time__{view}"
 

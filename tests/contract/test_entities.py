@@ -77,7 +77,7 @@ def test_where_the_source_is_no_file_feasts_retrieval_answers(
     keys = known(project)
     wanted = readable(project.store, SERVICE).by(keys)
     ours = read_offline(project.store, wanted, keys, HOUR_LATER)
-    monkeypatch.setattr("trivet.features.asof._parquet_source", lambda store, view: None)
+    monkeypatch.setattr("trivet.features.asof.parquet_source", lambda store, view: None)
     feasts = read_offline(project.store, wanted, keys, HOUR_LATER)
     assert {found.event_time for found in feasts} == {None}
     assert [found.value for found in feasts] == [found.value for found in ours]

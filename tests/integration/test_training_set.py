@@ -617,7 +617,7 @@ def test_a_source_that_is_no_file_is_retrieved_by_feast(
     entities = asked(*(("a", 1, NOON + n * UNIT) for n in (5, 0, 8, 5)), (None, 1, NOON))
     entities = entities.rename(columns={"event_timestamp": "asked_at"})
     here = project.ours(entities, timestamp="asked_at")
-    monkeypatch.setattr(asof, "_parquet_source", lambda store, view: None)
+    monkeypatch.setattr(asof, "parquet_source", lambda store, view: None)
     monkeypatch.setattr(sets, "CHUNK", 2)
     made = trivet.training_set(
         project.settings, entities, "all_v1", timestamp="asked_at", progress=False
@@ -694,6 +694,16 @@ class TestRebuilding:
         self.project.write("hourly", HOURLY, [{**self.rows[0], "sales": -1.0}, *self.rows[1:]])
         with pytest.raises(VersionCorrupt, match=r"its sources have changed \(by_hour\)"):
             self.rebuild()
+
+    def test_a_changed_past_can_be_looked_at(self) -> None:
+        """Beside the record of what it was."""
+        self.project.write("hourly", HOURLY, [{**self.rows[0], "sales": -1.0}, *self.rows[1:]])
+        made, record = sets.remake_training_set(
+            self.project.settings, "busy", self.version, progress=False
+        )
+        assert made.frame["sales"].min() == -1.0
+        assert (made.record.digest, made.entity_digest) != (record.digest, record.entity_digest)
+        assert made.entity_digest == record.entity_digest == self.digest
 
     def test_another_entity_frame_is_refused(self) -> None:
         """Such as one that somebody put in its place."""

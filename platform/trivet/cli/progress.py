@@ -1,4 +1,4 @@
-"""Progress bars on standard error: one for the views, one for the rows of the present one."""
+"""Progress bars on standard error: of a materialization, and of a replay."""
 
 from __future__ import annotations
 
@@ -69,3 +69,42 @@ class _Watcher(Watcher):
         del view
         if self._rows is not None:
             self._progress.update(self._rows, total=of, completed=rows)
+
+
+class ReplayBar:
+    """A replay's bar: the rows of the view that is being asked for; see `observe.skew.find.Watcher`."""
+
+    def __init__(self) -> None:
+        """Nothing is drawn before the block is entered."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+        self._task: TaskID = self._progress.add_task("Reading the log", total=None)
+
+    def __enter__(self) -> Self:
+        """Draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+    def begins(self, view: str, rows: int) -> None:
+        """Begin anew with a view."""
+        self._progress.reset(self._task, description=f"Replaying {view}", total=rows)
+
+    def asked(self, rows: int) -> None:
+        """Go on."""
+        self._progress.advance(self._task, rows)

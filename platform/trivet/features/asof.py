@@ -81,7 +81,7 @@ def open_join(
     Raises:
         FeaturesUnavailable: a view is not there, or its source could not be read.
     """
-    files = {view.name: _parquet_source(store, view.name) for view in question.used_views}
+    files = {view.name: parquet_source(store, view.name) for view in question.used_views}
     if not all(files.values()):
         yield FeastJoin(store, question)
         return
@@ -205,7 +205,7 @@ class _AsOfJoin:
         )
 
 
-def _parquet_source(store: FeatureStore, view: str) -> FileSource | None:
+def parquet_source(store: FeatureStore, view: str) -> FileSource | None:
     """Return a view's source if it is Parquet on this machine; of a push source, its batch source."""
     try:
         source = store.get_feature_view(view).batch_source

@@ -134,6 +134,12 @@ def describe_view(view: FeatureView) -> DescribedView:
     )
 
 
+def declared_dtypes(view: FeatureView) -> dict[str, DType]:
+    """Return the dtype of each feature of a view; without those that a contract has none for."""
+    kinds = {field.name: field.dtype.to_value_type() for field in view.features}
+    return {name: _DTYPES[kind] for name, kind in kinds.items() if kind in _DTYPES}
+
+
 def differences_from_feast(settings: Settings, contract: Contract) -> Sequence[Difference]:
     """Compare a contract with what Feast has now; the check of promotion, loading and following."""
     if contract.feature_service is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from feast import FeatureStore
+from feast.errors import FeastObjectNotFoundException
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.transformation.base import Transformation
 from feast.transformation.mode import TransformationMode
@@ -117,10 +118,27 @@ def open_transform(store: FeatureStore, wanted: OnDemandView, model: str) -> OnD
             feast=now.digest[:8],
         )
         raise ContractMismatch(model, None, [difference])
+    return _transform(view, now)
+
+
+def present_transform(store: FeatureStore, name: str) -> OnDemandTransform | None:
+    """Return an on-demand view as the registry has it now, whatever a contract says; None: no more.
+
+    Raises:
+        BadSetting: it is not in Python mode.
+    """
+    try:
+        view = store.get_on_demand_feature_view(name)
+    except FeastObjectNotFoundException:
+        return None
+    return _transform(view, describe_on_demand(view))
+
+
+def _transform(view: OnDemandFeatureView, described: OnDemandView) -> OnDemandTransform:
     return OnDemandTransform(
-        name=wanted.name,
-        inputs=wanted.inputs,
-        outputs=wanted.outputs,
+        name=described.name,
+        inputs=described.inputs,
+        outputs=described.outputs,
         singleton=bool(view.singleton),
         function=_code(view).udf,
     )

@@ -185,6 +185,22 @@ def rebuild_training_set(
         ContractMismatch: an on-demand view has other code now.
         FeaturesUnavailable: a view or its source is not there any more.
     """
+    again, record = remake_training_set(settings, model, version, progress=progress)
+    check_same(again.record, record, f"{model} version {version}")
+    return again
+
+
+def remake_training_set(
+    settings: Settings, model: str, version: int, *, progress: bool = True
+) -> tuple[TrainingSet, Record]:
+    """Join the entity frame of a registered version with what its sources hold now.
+
+    Returns:
+        The set, and the record of the one that was trained on, which may be another one.
+
+    Raises:
+        UnknownModel, ContractMismatch, FeaturesUnavailable: as for `rebuild_training_set`.
+    """
     client = connect(settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -196,9 +212,7 @@ def rebuild_training_set(
                 hint="Register with Candidate(training_set=...).",
             ) from err
         store = open_store(settings, record.project)
-        again = _make(settings, store, entities, record, progress=progress)
-    check_same(again.record, record, f"{model} version {version}")
-    return again
+        return _make(settings, store, entities, record, progress=progress), record
 
 
 def _make(

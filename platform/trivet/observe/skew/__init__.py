@@ -1,0 +1,1 @@
+"""What was served beside what the offline store says of the same moments, and why they differ."""
