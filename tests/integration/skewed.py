@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from trivet.columns import Columns
 from trivet.contract import Absent, Contract, Default, Regression, Runtime
 from trivet.features.apply import apply_features, plan_features
+from trivet.features.cache import RowCache
 from trivet.features.materialize import materialize
 from trivet.features.offer import read_offer
 from trivet.features.on_demand import open_transforms
@@ -249,7 +250,9 @@ class Shop:
         )
 
     @contextmanager
-    def serving(self, number: int = 1, contract: Contract | None = None) -> Iterator[Serving]:
+    def serving(
+        self, number: int = 1, contract: Contract | None = None, cache: RowCache | None = None
+    ) -> Iterator[Serving]:
         """Serve a version, and have all of its predictions in the log at the end."""
         contract = contract or self.contract()
         folder = Shelf(self.settings.home, MODEL).path(contract.digest)
@@ -260,7 +263,7 @@ class Shop:
             number,
             contract,
             Pipeline(_NoModel(), contract.output),
-            OnlineReader(store, contract),
+            OnlineReader(store, contract, cache=cache),
             open_transforms(store, contract),
         )
         log = PredictionLog(self.settings, MODEL, _Counts())

@@ -24,6 +24,7 @@ from trivet.errors import (
     RegistryUnavailable,
     UnknownModel,
 )
+from trivet.features.cache import RowCache
 from trivet.live import Shelf
 from trivet.observe.log import read_log
 from trivet.observe.skew.causes import Cause
@@ -276,6 +277,18 @@ def test_a_row_from_a_cache_is_no_skew(shop: Shop) -> None:
     assert causes(found)["segment"] == {"default filled": 1}  # a row that was known not to be there
 
 
+def test_a_service_says_itself_what_its_cache_gave(shop: Shop) -> None:
+    """The newer event was online by the second request, and the row of the first was used again."""
+    with shop.serving(cache=RowCache(seconds=600, most=100)) as serving:
+        serving.ask(NOON + 4 * MINUTE, {})
+        shop.learn("users", user("u1", NOON + 5 * MINUTE, income=7.0))
+        shop.materialize(NOON + 5 * MINUTE + SECOND)
+        serving.ask(NOON + 6 * MINUTE, {})
+    found = shop.skew()
+    assert causes(found)["income"] == {"cache": 1}
+    assert found.skewed == 0
+
+
 def test_late_data_is_found_behind_a_cache(shop: Shop) -> None:
     """What counts is what the materialization had missed when the row was read."""
     shop.learn(
@@ -293,7 +306,8 @@ def read_from_cache(shop: Shop, moments: list[Any]) -> None:
     (path,) = logged.log_folder(shop.settings.home, MODEL).glob("*.parquet")
     table = pq.read_table(path)
     read = pa.array(moments, logged.MOMENT)
-    pq.write_table(table.append_column(logged.read_time_name("users"), read), path)
+    name = logged.read_time_name("users")
+    pq.write_table(table.set_column(table.column_names.index(name), name, read), path)
 
 
 def test_a_rewritten_source_is_changed_since(shop: Shop) -> None:
