@@ -35,15 +35,14 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     made.materialize(NOON)
     monkeypatch.chdir(made.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
     return made
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return what runs the command as a shell does."""
-    monkeypatch.setattr("trivet.cli.output.out.width", 200)
-    monkeypatch.setattr("trivet.cli.output.err.width", 200)
+    # Not by COLUMNS: where that is set when the console is made, it stays as it was.
+    monkeypatch.setattr("trivet.cli.output.out._width", 200)
 
     def command(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
