@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,17 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(f"DEBUG SLEEP {seconds}\r\n".encode())
             time.sleep(0.05)
+
+    def content(self) -> dict[bytes, bytes]:
+        """Return what it holds, for `restore`."""
+        with redis.Redis(port=self.port) as client:
+            return {key: client.dump(key) for key in client.scan_iter()}
+
+    def restore(self, content: Mapping[bytes, bytes]) -> None:
+        """Give it what it held, or another one did."""
+        with redis.Redis(port=self.port) as client:
+            for key, value in content.items():
+                client.restore(key, 0, value)
 
     @contextmanager
     def silent(self) -> Iterator[None]:

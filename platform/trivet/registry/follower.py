@@ -66,7 +66,8 @@ class Follower:
             client_factory: called at the first step, and again until it has succeeded once.
             gates_factory: called for each alias that was moved by hand.
             clock: of the live state, and of waiting times.
-            look_beside: called after each step, whether or not MLflow answered.
+            look_beside: called again and again in a thread of its own, while this follower is the
+                host's; a release never waits for it. It must not raise.
         """
         self._settings = settings
         self._model = model
@@ -114,6 +115,7 @@ class Follower:
 
     def _poll(self, stop: threading.Event) -> None:
         self._settled = self._unsettled = None
+        self._start_looking_beside(stop)
         while True:
             try:
                 self.step()
@@ -122,9 +124,16 @@ class Follower:
                 self._complain(str(err))
             except Exception as err:  # noqa: BLE001 - must outlive anything
                 self._complain(f"{type(err).__name__}: {err}", err)
-            self._look_beside()
             if stop.wait(self._settings.poll_seconds):
                 return
+
+    def _start_looking_beside(self, stop: threading.Event) -> None:
+        def look() -> None:
+            while not stop.wait(self._settings.poll_seconds):
+                self._look_beside()
+
+        # Not waited for at the end: a look may just be importing Feast.
+        threading.Thread(target=look, name="trivet-beside", daemon=True).start()
 
     def _is_settled(self, aliases: Mapping[str, int]) -> bool:
         settled = self._settled

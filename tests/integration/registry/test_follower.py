@@ -308,6 +308,28 @@ def test_a_running_follower_outlives_an_outage_and_catches_up(
     assert not running.is_set()
 
 
+def test_a_release_does_not_wait_for_a_long_look_at_something_else(registry: Registry) -> None:
+    """Feast is imported for one, which takes seconds."""
+    registry.promote(1)
+    looking, go_on, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def look() -> None:
+        looking.set()
+        go_on.wait()
+
+    watching = Follower(registry.settings, MODEL, look_beside=look)
+    thread = threading.Thread(target=watching.run, args=(stop,))
+    thread.start()
+    try:
+        assert looking.wait(20)
+        registry.promote(2)
+        eventually(lambda: live(registry).champion == 2)
+    finally:
+        stop.set()
+        go_on.set()
+        thread.join(20)
+
+
 def test_a_local_copy_that_vanished_is_brought_again_at_the_next_start(registry: Registry) -> None:
     """A host's disk may be wiped while the service is off."""
     registry.promote(1)
