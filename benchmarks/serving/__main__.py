@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -137,7 +138,7 @@ def publish(kind: str, document: Results) -> None:
     if document.throughput:
         draw_throughput(document, REPORTS / f"{kind}.png")
     for curve in document.curves:
-        draw_curve(curve, REPORTS / f"{kind}-{curve.axis.replace(' ', '-')}.png")
+        draw_curve(curve, REPORTS / f"{kind}-{_slug(curve.name)}.png")
     say(f"written: {(REPORTS / kind).relative_to(REPOSITORY)}.json, .md and pictures")
 
 
@@ -157,6 +158,10 @@ def fill_page() -> None:
     report.fill(PAGE, "\n\n".join(parts))
 
 
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def _alt(picture: Path) -> str:
     return f"Figures of {picture.stem.replace('-', ' ')}"
 
@@ -166,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("kind", choices=(*KINDS, "page"))
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seconds", type=int)
     options = parser.parse_args()
     if options.kind == "page":
         fill_page()

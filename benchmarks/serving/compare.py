@@ -156,11 +156,11 @@ def _memories(contenders: Sequence[Contender]) -> list[Memory]:
 
 
 def worker_memory(contender: Contender) -> list[Memory]:
-    """Return the memory of the largest process of each of its servers: a worker's."""
+    """Return the memory of a worker of each of its servers."""
     found = []
     with turn(contender):
         for server in contender.servers:
-            worker = max(server.processes(), key=rss_mib)
+            worker = server.worker()
             title = contender.title if len(contender.servers) == 1 else server.name
             figures = {"pss_mib": round(pss_mib(worker), 1), "rss_mib": round(rss_mib(worker), 1)}
             found.append(Memory(name=server.name, title=title, **figures))

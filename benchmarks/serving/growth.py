@@ -7,24 +7,21 @@ for those of one growing store or registry, which are measured as it grows.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from benchmarks.serving import bodies
 from benchmarks.serving.compare import Say, Setting, settings
 from benchmarks.serving.contenders import Contender, Place, trivet_by_key, trivet_by_value
 from benchmarks.serving.forest import ENTITIES
-from benchmarks.serving.load import Generator, Load
+from benchmarks.serving.load import Generator
+from benchmarks.serving.points import Case, measured
 from benchmarks.serving.project import SQLITE, Project
-from benchmarks.serving.results import Curve, Point, Spread
-from benchmarks.serving.rounds import WARM_SECONDS, Effort, turn
-from benchmarks.serving.servers import rss_mib, running
+from benchmarks.serving.results import Curve, Point
+from benchmarks.serving.rounds import Effort
 
 FEATURES = (5, 20, 50, 100, 200)
 ROWS = (1, 4, 16, 64, 256, 1000)
@@ -34,17 +31,6 @@ _WRITING_SECONDS = 300.0
 """Most time for one step of a growing store; the curve says how far it came."""
 _FEW = 4
 """Callers where a request holds up to a thousand rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One point of a curve."""
-
-    x: float
-    contender: Contender
-    requests: Path
-    times: int = 1
-    """What is counted of each request: its rows, or itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +90,13 @@ def _features(plot: Plot) -> Iterator[Curve]:
         project = Project.make(folder, online=SQLITE, features=features)
         place = plot.place(project)
         pair = trivet_by_value(place), trivet_by_key(place, "sqlite", warm=False)
-        for contender, found in zip(pair, cases.values(), strict=True):
+        for contender, of_kind in zip(pair, cases.values(), strict=True):
             requests = plot.requests(contender, project)
-            found.append(Case(x=features, contender=contender, requests=requests))
+            of_kind.append(Case(x=features, contender=contender, requests=requests))
     for how, points in cases.items():
         plot.say(f"features {how}")
-        measured = _measured(plot, points, plot.setting.generator)
-        yield Curve(
-            name=f"Features {how}", axis=f"features {how}", unit="requests/s", points=measured
-        )
+        found = measured(plot.effort, points, plot.setting.generator)
+        yield Curve(name=f"Features {how}", axis="features", unit="requests/s", points=found)
 
 
 def _rows(plot: Plot, project: Project) -> Curve:
@@ -123,7 +107,7 @@ def _rows(plot: Plot, project: Project) -> Curve:
         for n in plot.of(ROWS)
     ]
     generator = Generator(core=plot.setting.generator.core, threads=1, connections=_FEW)
-    points = _measured(plot, cases, generator)
+    points = measured(plot.effort, cases, generator)
     name = "Entities a request, SQLite, cache off, 4 callers"
     return Curve(name=name, axis="entities a request", unit="rows/s", points=points)
 
@@ -136,7 +120,7 @@ def _versions(plot: Plot, project: Project) -> Curve:
         project.run(*step)
         contender = trivet_by_value(plot.place(project))
         case = Case(x=count, contender=contender, requests=plot.requests(contender, project))
-        (point,) = _measured(plot, [case], plot.setting.generator, loaded=count)
+        (point,) = measured(plot.effort, [case], plot.setting.generator, loaded=count)
         points.append(point)
     name = "Loaded versions, of which the champion answers"
     return Curve(name=name, axis="loaded versions", unit="requests/s", points=tuple(points))
@@ -156,61 +140,6 @@ def _stored(plot: Plot, project: Project) -> Curve:
         plot.say(f"{users:,} users asked for")
         requests = plot.requests(contender, project, users=users)
         case = Case(x=users, contender=contender, requests=requests)
-        points += _measured(plot, [case], plot.setting.generator)
+        points += measured(plot.effort, [case], plot.setting.generator)
     name = "Stored entities, all asked for, SQLite, cache off"
     return Curve(name=name, axis="stored entities", unit="requests/s", points=tuple(points))
-
-
-def _measured(
-    plot: Plot, cases: Sequence[Case], generator: Generator, *, loaded: int | None = None
-) -> tuple[Point, ...]:
-    found: list[list[Load]] = [[] for _ in cases]
-    memory = None
-    with _up([case.contender for case in cases]):
-        if loaded is not None:
-            memory = _memory_with(cases[0].contender, loaded)
-        for _ in range(plot.effort.rounds):
-            for case, loads in zip(cases, found, strict=True):
-                with turn(case.contender):
-                    generator.closed(case.contender, case.requests, WARM_SECONDS)
-                    load = generator.closed(case.contender, case.requests, plot.effort.seconds)
-                    loads.append(load)
-    return tuple(
-        Point(
-            x=case.x,
-            per_second=Spread.of([case.times * load.per_second for load in loads]),
-            p50_ms=Spread.of([load.p50_ms for load in loads]),
-            memory_mib=memory,
-        )
-        for case, loads in zip(cases, found, strict=True)
-    )
-
-
-@contextmanager
-def _up(contenders: Sequence[Contender]) -> Iterator[None]:
-    """Run each server once, however many cases ask it."""
-    servers = {server.port: server for contender in contenders for server in contender.servers}
-    with running(list(servers.values())):
-        yield
-
-
-def _memory_with(contender: Contender, versions: int) -> float:
-    """Wait until a worker has so many versions loaded, and return its resident memory."""
-    server = contender.servers[0]
-    with turn(contender):
-        for version in range(1, versions + 1):
-            url = f"http://127.0.0.1:{server.port}/versions/{version}/predict"
-            _answers(url)
-        return round(max(rss_mib(process) for process in server.processes()), 1)
-
-
-def _answers(url: str) -> None:
-    """Wait until a version answers: until then it is not found."""
-    transport = httpx.HTTPTransport(retries=3)
-    with httpx.Client(transport=transport, timeout=30) as client:
-        for _ in range(600):
-            status = client.post(url, content=b'{"instances": [{}]}').status_code
-            if status == httpx.codes.UNPROCESSABLE_ENTITY:
-                return
-            time.sleep(0.1)
-    raise TimeoutError(f"{url} does not answer")

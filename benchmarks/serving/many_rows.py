@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from benchmarks.serving.compare import Setting, Stage
 from benchmarks.serving.contenders import APPS, trivet_by_key
-from benchmarks.serving.load import Generator
+from benchmarks.serving.load import WARM_SECONDS, Generator
 from benchmarks.serving.project import Project
 from benchmarks.serving.results import ManyRows, Spread, ratios
-from benchmarks.serving.rounds import WARM_SECONDS, Effort
+from benchmarks.serving.rounds import Effort
 from benchmarks.serving.servers import running
 
 ROWS = 1000

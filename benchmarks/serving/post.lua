@@ -23,8 +23,8 @@ end
 function done(summary, latency)
   local errors = summary.errors
   print(string.format(
-    '{"requests": %d, "seconds": %.6f, "failed": %d, "p50_ms": %.3f, "p99_ms": %.3f}',
+    '{"requests": %d, "seconds": %.6f, "refused": %d, "broken": %d, "unanswered": %d, "p50_ms": %.3f, "p99_ms": %.3f}',
     summary.requests, summary.duration / 1e6,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    errors.status, errors.connect + errors.read + errors.write, errors.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
 end

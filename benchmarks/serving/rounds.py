@@ -15,15 +15,15 @@ from typing import TypeVar
 
 import httpx
 import numpy as np
+import orjson
 
 from benchmarks.serving import bodies
 from benchmarks.serving.chain import HTTPConnection, ask
 from benchmarks.serving.contenders import Contender
 from benchmarks.serving.forest import Rows
-from benchmarks.serving.load import Generator, Load
+from benchmarks.serving.load import WARM_SECONDS, Generator, Load
 from benchmarks.serving.openloop import Latencies
 
-WARM_SECONDS = 1
 _CHECKED = 20
 _MANY = 1000
 _Found = TypeVar("_Found")
@@ -80,7 +80,7 @@ class Turns:
 
         def measure(contender: Contender, _: int) -> Load:
             requests = self.requests(contender, rows)
-            generator.closed(contender, requests, WARM_SECONDS)
+            generator.warm(contender, requests)
             return generator.closed(contender, requests, effort.seconds)
 
         return self._rounds(self.contenders, effort.rounds, measure)
@@ -137,9 +137,7 @@ def turn(contender: Contender) -> Iterator[None]:
 def _asked(contender: Contender, body: object) -> list[int]:
     if len(contender.servers) > 1:
         feast, mlflow = (HTTPConnection("127.0.0.1", s.port, timeout=30) for s in contender.servers)
-        import orjson
-
-        return list(ask(feast, mlflow, orjson.dumps(body))["predictions"])
+        return contender.labels(ask(feast, mlflow, orjson.dumps(body)))
     url = f"http://127.0.0.1:{contender.port}{contender.path}"
     answer = httpx.post(url, json=body, timeout=60)
     if not answer.is_success:

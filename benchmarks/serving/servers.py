@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 READY_SECONDS = 240
+_WORKER = "_bentoml_impl.worker.service"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Server:
     """Seconds from exec to ready."""
     _process: psutil.Popen | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
+    _ending: list[psutil.Process] = field(default_factory=list, init=False)
 
     def launch(self) -> None:
         """Start it, without waiting for it."""
@@ -88,15 +90,23 @@ class Server:
         """Let its processes go on: children first."""
         _signal(reversed(self.processes()), signal.SIGCONT)
 
-    def stop(self) -> None:
-        """End it, and all that it started, by their ids."""
-        everyone = self.processes()
-        if not everyone or self._process is None:
-            return
+    def worker(self) -> psutil.Process:
+        """Return a process that answers: a BentoML worker, else the largest one."""
+        found = self.processes()
+        workers = [process for process in found if _WORKER in process.cmdline()]
+        return max(workers or found, key=rss_mib)
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting for it."""
+        self._ending = self.processes()
         self.resume()
-        with suppress(psutil.NoSuchProcess):
-            self._process.terminate()
-        _, left = psutil.wait_procs(everyone, timeout=15)
+        if self._process is not None:
+            with suppress(psutil.NoSuchProcess):
+                self._process.terminate()
+
+    def stop(self) -> None:
+        """See that it ends, and all that it started, by their ids."""
+        _, left = psutil.wait_procs(self._ending, timeout=15)
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -122,6 +132,8 @@ def running(servers: list[Server]) -> Iterator[None]:
             server.pause()
         yield
     finally:
+        for server in servers:
+            server.terminate()
         for server in servers:
             server.stop()
 

@@ -7,6 +7,7 @@ python -m benchmarks.serving.train models forest forest_by_key
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,20 @@ def make_models(features: int, entities: int, models: list[str]) -> None:
 
     values, labels, rows = made(features, entities)
     model = fit(values, labels)
-    joblib.dump(model, ARTIFACTS / "forest.joblib")
+    joblib.dump(_without_names(model), ARTIFACTS / "forest.joblib")
     (ARTIFACTS / "forest.onnx").write_bytes(as_onnx(model, features))
     (ARTIFACTS / "features.txt").write_text("\n".join(names(features)))
     np.save(ARTIFACTS / "labels.npy", _labels(model, rows))
     for name in models:
         chosen = fit(values, labels, squeezed=True) if name == "forest_pyfunc" else model
         _register(name, chosen, held_out(values))
+
+
+def _without_names(model: Any) -> Any:
+    """Return it as if it had been fitted on an array: else it warns at each array that it is given."""
+    copied = copy.deepcopy(model)
+    del copied[0].feature_names_in_
+    return copied
 
 
 def _labels(model: Any, rows: np.ndarray) -> np.ndarray:
