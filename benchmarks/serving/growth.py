@@ -106,7 +106,7 @@ def _rows(plot: Plot, project: Project) -> Curve:
         Case(x=n, contender=contender, requests=plot.requests(contender, project, n), times=n)
         for n in plot.of(ROWS)
     ]
-    generator = Generator(core=plot.setting.generator.core, threads=1, connections=_FEW)
+    generator = Generator(core=plot.setting.generator.core, threads=1, connections=_FEW, long=True)
     points = measured(plot.effort, cases, generator)
     name = "Entities a request, SQLite, cache off, 4 callers"
     return Curve(name=name, axis="entities a request", unit="rows/s", points=points)

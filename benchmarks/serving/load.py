@@ -1,4 +1,4 @@
-"""The generators as processes, on a core of their own or on all: wrk, the chain, the open loop."""
+"""The generators as processes, on a core of their own or on all: wrk, Python callers, open loop."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ class Generator:
     """The core that they are bound to; None: all."""
     threads: int
     connections: int = CONNECTIONS
+    long: bool = False
+    """Whether requests take so long that only a few are answered: wrk would not count the last."""
 
     def warm(self, contender: Contender, bodies: Path) -> None:
         """Ask for a second by a few connections: a crowd would leave a slow server work to catch up."""
@@ -58,7 +60,7 @@ class Generator:
         Raises:
             SystemExit: any answer was not 2xx, or fewer than `least` came.
         """
-        ask = self._chain if len(contender.servers) > 1 else self._wrk
+        ask = self._callers if self.long or len(contender.servers) > 1 else self._wrk
         found = ask(contender, bodies, seconds)
         faults = {name: found.pop(name, 0) for name in ("refused", "broken", "unanswered")}
         if any(faults.values()) or found["requests"] < least:
@@ -91,11 +93,12 @@ class Generator:
         arguments = ["--", str(bodies), str(self.threads)]
         return self._run([wrk(), *size, "-s", str(_SCRIPT), url, *arguments], contender)
 
-    def _chain(self, contender: Contender, bodies: Path, seconds: float) -> dict[str, Any]:
-        module = [sys.executable, "-m", "benchmarks.serving.chain", "--bodies", str(bodies)]
-        feast, mlflow = (str(server.port) for server in contender.servers)
-        where = ["--feast", feast, "--mlflow", mlflow, "--seconds", str(seconds)]
-        return self._run([*module, *where, "--connections", str(self.connections)], contender)
+    def _callers(self, contender: Contender, bodies: Path, seconds: float) -> dict[str, Any]:
+        module = [sys.executable, "-m", "benchmarks.serving.callers", "--bodies", str(bodies)]
+        first, *then = (str(server.port) for server in contender.servers)
+        where = ["--port", first, "--path", contender.path, *(["--then", *then] if then else [])]
+        how = ["--seconds", str(seconds), "--connections", str(self.connections)]
+        return self._run([*module, *where, *how], contender)
 
     def _run(self, command: list[str], contender: Contender) -> dict[str, Any]:
         bound = [] if self.core is None else ["taskset", "-c", str(self.core)]

@@ -64,7 +64,7 @@ def measure_many_rows(stage: Stage, setting: Setting, store: str) -> list[ManyRo
     stage.say(f"{ROWS:,} rows a request on {store}")
     place = stage.place(setting)
     contenders = [trivet_by_key(place, store, warm=warm) for warm in (True, False)]
-    generator = Generator(core=setting.generator.core, threads=1, connections=_CALLERS)
+    generator = Generator(core=setting.generator.core, threads=1, connections=_CALLERS, long=True)
     once = Effort(rounds=1, seconds=stage.effort.seconds)
     found: dict[str, list[float]] = {"feast": [], **{c.name: [] for c in contenders}}
     servers = [server for contender in contenders for server in contender.servers]

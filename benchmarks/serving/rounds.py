@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from benchmarks.serving import bodies
-from benchmarks.serving.chain import HTTPConnection, ask
+from benchmarks.serving.callers import HTTPConnection, ask_both
 from benchmarks.serving.contenders import Contender
 from benchmarks.serving.forest import Rows
 from benchmarks.serving.load import WARM_SECONDS, Generator, Load
@@ -136,8 +136,8 @@ def turn(contender: Contender) -> Iterator[None]:
 
 def _asked(contender: Contender, body: object) -> list[int]:
     if len(contender.servers) > 1:
-        feast, mlflow = (HTTPConnection("127.0.0.1", s.port, timeout=30) for s in contender.servers)
-        return contender.labels(ask(feast, mlflow, orjson.dumps(body)))
+        both = [HTTPConnection("127.0.0.1", s.port, timeout=30) for s in contender.servers]
+        return contender.labels(ask_both(both, orjson.dumps(body)))
     url = f"http://127.0.0.1:{contender.port}{contender.path}"
     answer = httpx.post(url, json=body, timeout=60)
     if not answer.is_success:

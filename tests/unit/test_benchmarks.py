@@ -19,7 +19,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks.serving import bodies, load, openloop, picture, report, results
-from benchmarks.serving.chain import frame_of
+from benchmarks.serving.callers import Callers, frame_of, post
 from benchmarks.serving.forest import names, split
 from benchmarks.serving.results import Curve, Point, Results, Spread, Throughput, ratios
 from benchmarks.serving.servers import Server, free_port, running
@@ -111,6 +111,28 @@ def test_the_schedule_is_the_same_for_every_server_and_keeps_the_rate():
     assert due == openloop.schedule(2000, 5, seed=3) != openloop.schedule(2000, 5, seed=4)
     assert due == sorted(due)
     assert len(due) == pytest.approx(10_000, rel=0.05)
+
+
+def test_callers_wait_for_their_last_answer_and_count_its_time():
+    """Else a server of a few answers a second would be measured by how many happen to fit."""
+
+    def ask(connections, body):
+        return post(connections[0], "/", body)
+
+    with toy(stall_at=0) as port:
+        callers = Callers(ask, [port], [b"{}"], seconds=STALL / 4)
+        spent = callers.run(1)
+    assert callers.failures == []
+    assert len(callers.took) == 1
+    assert spent >= STALL
+
+
+def test_callers_fail_by_any_answer_that_is_not_200():
+    """With what the server said."""
+    with toy(refuse_at=0) as port:
+        callers = Callers(lambda c, body: post(c[0], "/", body), [port], [b"{}"], seconds=0.2)
+        callers.run(1)
+    assert callers.failures == ["/ answered 503: b'{}'"]
 
 
 def test_ratios_are_taken_within_a_round_before_their_median():
