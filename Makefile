@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := mlserver litserve rayserve
 
 # The libraries' usage reporting is off unless you set these yourself.
 export MLFLOW_DISABLE_TELEMETRY ?= true
@@ -15,10 +16,11 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-unit prove check lint types layers docs format lock clean
+.PHONY: help install run demo test test-unit prove check lint types layers docs format lock clean \
+  bench bench-peers bench-growth bench-micro bench-page
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make the environment in .venv (the other targets do it by themselves)
 
@@ -45,6 +47,27 @@ test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
 prove: $(INSTALLED) ## Run the long proofs: millions of rows, minutes, gigabytes
 	@pytest -m prove tests/prove
 
+bench: $(INSTALLED) ## Measure this beside BentoML, MLflow and Feast, and the machine's limit (20 min; BENCH_QUICK=1: 2)
+	@python -m benchmarks.serving usual
+
+bench-peers: $(INSTALLED) $(PEERS:%=.bench/%/.installed) ## The same beside MLServer, LitServe and Ray Serve (10 min, 1 GB)
+	@python -m benchmarks.serving peers
+
+bench-growth: $(INSTALLED) ## How cost grows with features, rows, versions and stored entities (30 min)
+	@python -m benchmarks.serving growth
+
+bench-micro: $(INSTALLED) ## Time the reader, the runtime and the prediction log by themselves (1 min)
+	@pytest benchmarks/micro --benchmark-only --benchmark-columns=min,median,iqr,ops,rounds --benchmark-sort=name
+
+bench-page: $(INSTALLED) ## Put the figures and pictures of the last runs into docs/benchmarks.md
+	@python -m benchmarks.serving page
+
+.bench/%/.installed: benchmarks/requirements/%.txt
+	@echo "Installing $* into an environment of its own, .bench/$*"
+	@$(PYTHON) -m venv .bench/$*
+	@.bench/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
 check: lint types layers docs test ## Everything that must hold before a commit lands
 
 lint: $(INSTALLED) ## Check style and formatting
@@ -67,6 +90,10 @@ format: $(INSTALLED) ## Format, and mend what can be mended
 lock: $(INSTALLED) ## Resolve pyproject.toml anew into the pinned versions (needs uv)
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 	  --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/dev.txt
+	@for peer in $(PEERS); do \
+	  uv pip compile benchmarks/requirements/$$peer.in --universal --python-version 3.11 \
+	    --no-emit-index-url --no-header --no-annotate --quiet \
+	    --output-file benchmarks/requirements/$$peer.txt; done
 
 clean: ## Remove what was generated: data, registry, models; the environment stays
 	rm -rf data .trivet mlflow.db mlflow.db-* mlruns reports site .coverage .coverage.* \

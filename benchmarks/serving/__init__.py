@@ -1,0 +1,1 @@
+"""Trivet beside other servers and beside the machine's limit: `make bench`."""
