@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -197,6 +199,23 @@ def test_a_report_is_drawn_from_the_traffic(
     assert report["total"]["count"] == sum(share["requests"] for share in report["distribution"])
     assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "latency.json").stat().st_size > 0
+
+
+def test_what_was_served_is_what_the_offline_store_says(
+    service: Service, project: Project, body: dict[str, Any]
+) -> None:
+    """But for what has become known since the features were brought online; drawn beside training."""
+    service.post("/predict", body).raise_for_status()
+    time.sleep(1.5)  # for the log to be flushed
+    found = project.json("trivet", "skew", MODEL, "--json")
+    assert found["rows"] > 1
+    assert found["skewed"] == 0
+    assert found["drift"] == []
+    assert {cause for column in found["columns"] for cause in column["causes"]} <= {
+        "lag",
+        "override",
+    }
+    assert Path(found["picture"]).stat().st_size > 50_000
 
 
 def probabilities(answer: httpx.Response) -> list[dict[str, float]]:
