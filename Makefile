@@ -38,8 +38,12 @@ run: $(INSTALLED) ## Prepare, train, release and serve the flight-delay model; s
 demo: $(INSTALLED) ## The same journey without staying: releases change while requests run
 	@python bentos/flight_delay/demo.py
 
-test: $(INSTALLED) ## Run all tests
-	@pytest --cov --cov-report=term:skip-covered
+# Whoever measures seconds has the machine to itself: the journeys run after the others, alone.
+test: $(INSTALLED) ## Run all tests: first two at a time, then the end-to-end journeys
+	@failed=0; \
+	pytest --ignore=tests/e2e -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report= || failed=1; \
+	pytest tests/e2e --cov --cov-append --cov-report=term:skip-covered || failed=1; \
+	exit $$failed
 
 test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
 	@pytest tests/unit

@@ -27,9 +27,9 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL."""
-    with PostgresServer(tmp_path_factory.mktemp("pg") / "data") as server:
+    with PostgresServer() as server:
         yield server
 
 

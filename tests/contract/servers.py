@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -114,10 +115,14 @@ class PostgresServer:
     user = "postgres"
     password = "unchecked"  # noqa: S105 - the socket trusts whoever may open it
 
-    def __init__(self, folder: Path) -> None:
-        """`folder`: of the cluster; made if it is not there."""
-        folder.mkdir(exist_ok=True)
-        self._server = _cluster(folder)
+    def __init__(self) -> None:
+        """Make the cluster in a temporary folder that is removed with it.
+
+        It is not below pytest's: run by root, the server has a user of its own, for whom another run of
+        pytest closes that.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="pg-")
+        self._server = _cluster(Path(self._folder.name, "data"))
         self.host = ""
 
     def start(self) -> Self:
@@ -180,11 +185,13 @@ class PostgresServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End."""
+        """End, and remove the cluster."""
         self._server.cleanup()
+        self._folder.cleanup()
 
 
 def _cluster(folder: Path) -> Any:
+    folder.mkdir()
     with warnings.catch_warnings():
         # Where there is no XDG_RUNTIME_DIR it says which folder it takes instead.
         warnings.simplefilter("ignore")

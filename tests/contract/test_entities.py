@@ -99,7 +99,7 @@ def command(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     (project.settings.root / "pyproject.toml").write_text('[tool.trivet]\nfeature_repo = "."\n')
     for variable, value in project.variables.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("trivet.cli.output.out._width", 200)
     monkeypatch.chdir(project.settings.root)
     monkeypatch.setattr("trivet.cli.entities.system_clock", lambda: HOUR_LATER)
     # What the command opens is closed with the project.

@@ -319,7 +319,7 @@ def test_the_command_shows_the_table_and_refuses(
     """Exit code 1, also dry; with --force it needs a reason; with one it is done."""
     del client
     monkeypatch.chdir(tiny.root)
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("trivet.cli.output.out._width", 140)
     tiny.change(*DTYPE)
     for arguments in ([], ["--dry-run"]):
         code, out, err = _run(monkeypatch, capsys, "apply", *arguments)

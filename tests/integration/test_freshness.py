@@ -119,7 +119,7 @@ def test_the_status_shows_what_answers_and_what_does_not(
 ) -> None:
     """A service that does not run is no error here, nor is a registry without models."""
     monkeypatch.chdir(tiny.root)
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("trivet.cli.output.out._width", 140)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code, out, _ = _run(monkeypatch, capsys, "status", "--url", "http://127.0.0.1:9")
     assert code == 0

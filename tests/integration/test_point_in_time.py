@@ -111,8 +111,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, step, "--now", "2026-11-22T20:00"], check=True)
     feast = Path(sys.executable).parent / "feast"
     subprocess.run([feast, "apply"], cwd=root / "feature_repo", check=True)
+    _keep_the_days_before(root / "data" / "flights")
     shutil.copytree(root / "data" / "flights", root / "originals")
     return root
+
+
+def _keep_the_days_before(sources: Path) -> None:
+    """Keep of each source what bears on the hours: each planting writes a whole file anew.
+
+    The aircraft register stays as it is. It was stamped at the start of the year.
+    """
+    ends = [_moved(hour) + timedelta(days=1) for hour in HOURS]
+    spans = [(end - max(TTLS.values()) - timedelta(days=2), end) for end in ends]
+    for name, stamp in [
+        *dict.fromkeys(TTLS, "event_timestamp").items(),
+        ("departures", "asked_at"),
+    ]:
+        path = sources / f"{name}.parquet"
+        rows = pq.read_table(path, filters=[[(stamp, ">=", a), (stamp, "<=", b)] for a, b in spans])
+        assert 0 < len(rows) < pq.read_metadata(path).num_rows
+        pq.write_table(rows, path, coerce_timestamps="us")
+
+
+def _moved(hour: str) -> pd.Timestamp:
+    """Return when an hour of 2013 is in the data, which is moved by whole weeks."""
+    return pd.Timestamp(hour) + timedelta(weeks=681)
 
 
 @pytest.fixture
@@ -129,7 +152,7 @@ def _asked(repository: Repository, hour: str) -> pd.DataFrame:
     As the lead is an hour, all of them are asked about before the first of them leaves.
     """
     departures = pd.read_parquet(repository.sources / "departures.parquet")
-    starts = pd.Timestamp(hour) + timedelta(weeks=681)
+    starts = _moved(hour)
     planned = departures["scheduled_departure"]
     departures = departures[(planned >= starts) & (planned < starts + timedelta(hours=1))]
     departures = departures.sort_values(["asked_at", "carrier", "flight"], ignore_index=True)

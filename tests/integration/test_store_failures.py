@@ -130,9 +130,9 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="module")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL that these tests may stop."""
-    with PostgresServer(tmp_path_factory.mktemp("pg") / "data") as server:
+    with PostgresServer() as server:
         yield server
 
 

@@ -357,6 +357,24 @@ def test_training_runs_the_bentos_own_script(project: Path, trivet: Any) -> None
     assert (folder / "ran").read_text() == "--fast"
 
 
+def test_a_fit_leaves_the_processor_to_others_while_its_threads_wait(
+    project: Path, trivet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody has said otherwise."""
+    folder = project / "bentos" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "train.py").write_text(
+        "import os, pathlib\npathlib.Path('policy').write_text(os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    for said, policy in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        if said is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        else:
+            monkeypatch.setenv("OMP_WAIT_POLICY", said)
+        assert trivet("train", "shop")[0] == 0
+        assert (folder / "policy").read_text() == policy
+
+
 @pytest.mark.usefixtures("project")
 def test_training_a_bento_that_is_not_there_is_wrong_usage(trivet: Any) -> None:
     """The sentence names the file that was looked for."""

@@ -619,7 +619,7 @@ def test_the_command_filters(project: Path, arguments: list[str], count: int) ->
 
 def test_the_command_shows_a_table(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line a prediction; an alias is named beside the version."""
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("trivet.cli.output.out._width", 120)
     shown = run()
     assert "r4 0" in shown
     assert "alias/new" in shown
