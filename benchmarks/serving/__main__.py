@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 import time
@@ -22,21 +21,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.serving import contenders, report, results
+from benchmarks.serving import contenders, results
 from benchmarks.serving.compare import Compared, Stage, compare, settings
 from benchmarks.serving.footprint import measure_pyfunc, measure_starts
 from benchmarks.serving.load import CONNECTIONS, wrk
 from benchmarks.serving.many_rows import measure_many_rows
 from benchmarks.serving.peers import peers, pinned_versions
 from benchmarks.serving.project import REPOSITORY, SQLITE, Project, redis_store
+from benchmarks.serving.publish import KINDS, REPORTS, fill_page, publish
 from benchmarks.serving.results import Results
 from benchmarks.serving.rounds import Effort
 from benchmarks.serving.store import redis_server
 from benchmarks.serving.targets import judge
 
-REPORTS = REPOSITORY / "reports" / "bench"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
-KINDS = ("usual", "peers", "growth")
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 _OPEN_LOOP = ("limit", "trivet-value", "trivet-redis-warm", "trivet-redis-off", "trivet-sqlite-off")
 _BEGAN = time.perf_counter()
@@ -126,44 +123,8 @@ def run(kind: str, chosen: Effort) -> Results:
     )
     document = document.model_copy(update={"targets": judge(document)})
     publish(kind, document)
-    return document
-
-
-def publish(kind: str, document: Results) -> None:
-    """Write a run's document, and its tables and pictures beside it."""
-    from benchmarks.serving.picture import draw_curve, draw_throughput
-
-    results.write(REPORTS / f"{kind}.json", document)
-    (REPORTS / f"{kind}.md").write_text(report.tables(document))
-    if document.throughput:
-        draw_throughput(document, REPORTS / f"{kind}.png")
-    for curve in document.curves:
-        draw_curve(curve, REPORTS / f"{kind}-{_slug(curve.name)}.png")
     say(f"written: {(REPORTS / kind).relative_to(REPOSITORY)}.json, .md and pictures")
-
-
-def fill_page() -> None:
-    """Put the last runs into the page of the documentation, with their pictures."""
-    parts = []
-    for kind in KINDS:
-        document = REPORTS / f"{kind}.json"
-        if not document.exists():
-            continue
-        for picture in sorted(REPORTS.glob(f"{kind}*.png")):
-            (PAGE.parent / f"benchmarks-{picture.name}").write_bytes(picture.read_bytes())
-            parts.append(f"![{_alt(picture)}](benchmarks-{picture.name})")
-        titles = {"usual": "Side by side", "peers": "Peers", "growth": "How cost grows"}
-        parts.insert(len(parts) - len(list(REPORTS.glob(f"{kind}*.png"))), f"## {titles[kind]}")
-        parts.append(report.tables(results.read(document), level=3))
-    report.fill(PAGE, "\n\n".join(parts))
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _alt(picture: Path) -> str:
-    return f"Figures of {picture.stem.replace('-', ' ')}"
+    return document
 
 
 def main() -> None:

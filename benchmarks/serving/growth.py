@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks.serving import bodies
 from benchmarks.serving.compare import Say, Setting, settings
 from benchmarks.serving.contenders import Contender, Place, trivet_by_key, trivet_by_value
-from benchmarks.serving.forest import ENTITIES
 from benchmarks.serving.load import Generator
 from benchmarks.serving.points import Case, measured
 from benchmarks.serving.project import SQLITE, Project
@@ -59,13 +58,14 @@ class Plot:
         )
 
     def requests(
-        self, contender: Contender, project: Project, rows: int = 1, users: int = ENTITIES
+        self, contender: Contender, project: Project, rows: int = 1, users: int = STORED[0]
     ) -> Path:
-        """Write requests for random users, each with an item."""
+        """Write requests for random users, no two of a request the same, each with an item."""
         values = np.load(project.artifacts / "rows.npy")
-        drawn = np.random.default_rng(4).integers(0, users, size=(max(20, 10_000 // rows), rows))
+        random, count = np.random.default_rng(4), max(20, 10_000 // rows)
+        drawn = (random.choice(users, rows, replace=False).tolist() for _ in range(count))
         path = project.root / f"{contender.name}-{rows}-{users}.jsonl"
-        return bodies.write(path, contender.body, values, drawn.tolist())
+        return bodies.write(path, contender.body, values, drawn)
 
 
 def grow(effort: Effort, *, quick: bool, say: Say) -> list[Curve]:
@@ -73,7 +73,7 @@ def grow(effort: Effort, *, quick: bool, say: Say) -> list[Curve]:
     with tempfile.TemporaryDirectory(prefix="trivet-growth-") as name:
         plot = Plot(folder=Path(name), setting=settings()[0], effort=effort, quick=quick, say=say)
         say("making a project")
-        project = Project.make(plot.folder / "project", online=SQLITE)
+        project = Project.make(plot.folder / "project", online=SQLITE, entities=STORED[0])
         return [
             *_features(plot),
             _rows(plot, project),
@@ -87,7 +87,7 @@ def _features(plot: Plot) -> Iterator[Curve]:
     for features in plot.of(FEATURES):
         plot.say(f"making a project of {features} features")
         folder = plot.folder / f"features-{features}"
-        project = Project.make(folder, online=SQLITE, features=features)
+        project = Project.make(folder, online=SQLITE, features=features, entities=STORED[0])
         place = plot.place(project)
         pair = trivet_by_value(place), trivet_by_key(place, "sqlite", warm=False)
         for contender, of_kind in zip(pair, cases.values(), strict=True):
@@ -128,7 +128,7 @@ def _versions(plot: Plot, project: Project) -> Curve:
 
 def _stored(plot: Plot, project: Project) -> Curve:
     points: list[Point] = []
-    have = ENTITIES
+    have = STORED[0]
     for wanted in plot.of(STORED):
         if wanted > have:
             plot.say(f"storing {wanted:,} users")

@@ -45,7 +45,7 @@ def fill(page: Path, content: str) -> None:
 
 def _where(results: Results) -> str:
     machine = results.machine
-    kind = "A smoke run, not a measurement" if results.quick else "Run"
+    kind = "A smoke run, not a measurement," if results.quick else "Run"
     return (
         f"{kind} of {results.made_at:%Y-%m-%d %H:%M} UTC: {machine.processor or 'unknown processor'}, "
         f"{machine.cores} cores, {machine.memory_gib:g} GiB, {machine.system}, "
