@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.serving import contenders, results
+from benchmarks.serving import others, results
 from benchmarks.serving.compare import Compared, Stage, compare, settings
 from benchmarks.serving.footprint import measure_pyfunc, measure_starts
 from benchmarks.serving.load import CONNECTIONS, wrk
@@ -72,7 +72,7 @@ def stage(chosen: Effort) -> Iterator[Stage]:
 
 def run_usual(stage: Stage) -> dict[str, object]:
     """Measure all that `make bench` does."""
-    choose = contenders.quick if QUICK else contenders.usual
+    choose = others.quick if QUICK else others.usual
     several = settings(1 if QUICK else 2)
     compared = [compare(stage, setting, choose, _OPEN_LOOP) for setting in several]
     stores = ("redis",) if QUICK else ("redis", "sqlite")

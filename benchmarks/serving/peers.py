@@ -12,10 +12,9 @@ from benchmarks.serving.contenders import (
     Place,
     in_environment,
     limit,
-    mlflow,
-    plain_bento,
     trivet_by_value,
 )
+from benchmarks.serving.others import mlflow, plain_bento
 from benchmarks.serving.project import REPOSITORY
 from benchmarks.serving.servers import free_port
 

@@ -27,12 +27,12 @@ def draw_throughput(results: Results, path: Path) -> None:
     for axes, workers in zip(panels, counts, strict=True):
         rows = [row for row in results.throughput if row.workers == workers]
         _draw_bars(axes, sorted(rows, key=lambda row: row.per_second.median))
-        pinned = "on a core of its own" if rows[0].pinned else "on all cores, with the generator"
-        title = f"{workers} worker{'s' if workers > 1 else ''} {pinned}"
+        where = "on a core of its own" if rows[0].pinned else "on all cores"
+        title = f"{workers} worker{'s' if workers > 1 else ''} {where}"
         _plain(axes, title)
         axes.tick_params(axis="y", labelsize=9.5)
     kind = "A smoke run: " if results.quick else ""
-    figure.suptitle(f"{kind}single-row requests a second", fontsize=14, color=_INK)
+    figure.suptitle(f"{kind}Single-row requests a second", fontsize=14, color=_INK)
     figure.supxlabel(
         f"{results.made_at:%Y-%m-%d}, {results.machine.cores} cores, {results.connections} "
         "connections; median of the rounds, line: least to most",
