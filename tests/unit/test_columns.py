@@ -85,6 +85,8 @@ def test_a_null_that_no_policy_lets_through_is_an_error(absent: Absent) -> None:
     """It would become a number that nobody meant."""
     with pytest.raises(ValueError, match="c has a null"):
         to_array(column("int64", absent), [1, None])
+    with pytest.raises(ValueError, match="c has a null"):
+        to_columns([column("float64", absent)], {"c": [1.0, None]})
 
 
 @pytest.mark.parametrize("nullable", [True, False])
@@ -101,6 +103,35 @@ def test_what_is_stored_is_read_back_the_same(
     again = [from_json(dtype, stored(one, element)) for element in array]
     assert again == values
     assert [type(value) for value in again] == [type(value) for value in values]
+
+
+@given(data=st.data())
+def test_columns_made_together_are_those_made_one_by_one(data: st.DataObject) -> None:
+    """Whatever their dtypes are, in the order of the contract."""
+    kinds = data.draw(
+        st.lists(st.tuples(st.sampled_from(list(VALUES)), st.booleans()), min_size=1, max_size=6)
+    )
+    rows = data.draw(st.integers(0, 4))
+    columns = [
+        column(dtype, "null" if nullable else "reject").model_copy(update={"name": f"c{n}"})
+        for n, (dtype, nullable) in enumerate(kinds)
+    ]
+    values = {
+        one.name: data.draw(
+            st.lists(
+                ANY_VALUE[dtype] | st.none() if nullable else ANY_VALUE[dtype],
+                min_size=rows,
+                max_size=rows,
+            )
+        )
+        for one, (dtype, nullable) in zip(columns, kinds, strict=True)
+    }
+    together = to_columns(columns, values)
+    assert list(together) == [one.name for one in columns]
+    for one in columns:
+        alone = to_array(one, values[one.name])
+        assert together[one.name].dtype == alone.dtype
+        assert pd.Series(together[one.name]).equals(pd.Series(alone))
 
 
 @pytest.mark.parametrize("nullable", [True, False])
