@@ -19,23 +19,17 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trivet.contract import Absent, Column
 from trivet.errors import BadSetting, UnknownModel, VersionCorrupt
-from trivet.features.asof import Store, open_join
-from trivet.features.computed import with_computed
+from trivet.features.asof import Store
 from trivet.features.offer import read_offer
-from trivet.features.on_demand import open_transform
-from trivet.features.question import ARROW, Question, Span, moments
 from trivet.features.store import open_store
 from trivet.registry.client import connect
 from trivet.registry.download import download_run_file
 from trivet.settings import Settings
-from trivet.training.digest import TableDigest
+from trivet.training.joining import CHUNK, join_rows
 from trivet.training.record import (
     ENTITIES,
     RECORD,
@@ -45,9 +39,6 @@ from trivet.training.record import (
     choose,
     read_record,
 )
-
-CHUNK = 2**19
-"""Entity rows joined at a time: some 200 MB with 40 columns. The sources are sorted for each."""
 
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 """So that a feature's dtype does not depend on whether some row happens to lack it."""
@@ -228,7 +219,7 @@ def _make(
     folder = Path(tempfile.mkdtemp(prefix="set-", dir=parent))
     try:
         _keep_entities(entities, folder / "entities.parquet")
-        record = _join(store, recipe, folder, progress=progress)
+        record = join_rows(store, recipe, folder, progress=progress)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -248,74 +239,6 @@ def _keep_entities(entities: pd.DataFrame | Path, target: Path) -> None:
                 writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as err:
         raise BadSetting(f"The entity frame cannot be stored: {err}.") from err
-
-
-def _join(store: Store, recipe: Recipe, folder: Path, *, progress: bool) -> Record:
-    """Write the joined rows chunk by chunk, and return the record of them."""
-    question, entity_digest, digest = recipe.question, TableDigest(), TableDigest()
-    about = f"a training set of {recipe.service}"
-    transforms = [open_transform(store, view, about) for view in recipe.on_demand]
-    with pq.ParquetFile(folder / "entities.parquet") as file:
-        schema = _joined_schema(file.schema_arrow, recipe)
-        with (
-            open_join(store, question, _span(file, question), folder) as join,
-            # Not compressed: it is written once, read once or twice, and then gone.
-            pq.ParquetWriter(folder / "rows.parquet", schema, compression="none") as writer,
-        ):
-            for entities in _chunks(file, progress=progress):
-                features = join.features(entities)
-                joined = with_computed(
-                    recipe.columns, recipe.inputs, transforms, entities, features
-                )
-                entity_digest.update(entities)
-                digest.update(joined)
-                arrays = [*entities.columns, *joined.columns]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            return Record(
-                **{name: getattr(recipe, name) for name in Recipe.model_fields},
-                project=store.project,
-                sources=join.sources,
-                rows=file.metadata.num_rows,
-                entity_digest=entity_digest.hexdigest(),
-                digest=digest.hexdigest(),
-            )
-
-
-def _joined_schema(own: pa.Schema, recipe: Recipe) -> pa.Schema:
-    if both := sorted(set(own.names) & {column.name for column in recipe.columns}):
-        raise BadSetting(
-            f"The entity frame has {', '.join(both)}, and so has the feature service.",
-            hint="Rename the frame's own column, or leave the feature out of columns.",
-        )
-    for column in recipe.columns:
-        own = own.append(pa.field(column.name, ARROW[column.dtype]))
-    return own
-
-
-def _span(file: pq.ParquetFile, question: Question) -> Span | None:
-    """Return the first and the last moment; only their column is read."""
-    name = question.timestamp
-    if name not in file.schema_arrow.names:
-        raise BadSetting(f"The entity frame has no column {name}.")
-    spans = [
-        pc.min_max(moments(pa.Table.from_batches([batch]), name)).as_py()
-        for batch in file.iter_batches(batch_size=CHUNK, columns=[name])
-    ]
-    known = [span for span in spans if span["min"] is not None]
-    if not known:
-        return None
-    return min(span["min"] for span in known), max(span["max"] for span in known)
-
-
-def _chunks(file: pq.ParquetFile, *, progress: bool) -> Iterator[pa.Table]:
-    """Yield the entity frame in parts, and count on the bar what has been worked on."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not progress) as bar:
-        task = bar.add_task("Joining features", total=file.metadata.num_rows)
-        for batch in file.iter_batches(batch_size=CHUNK):
-            yield pa.Table.from_batches([batch])
-            bar.update(task, advance=batch.num_rows)
 
 
 def _frame(own: pa.Table, features: pa.Table) -> pd.DataFrame:
