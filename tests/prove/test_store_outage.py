@@ -86,7 +86,7 @@ def test_what_an_empty_redis_lacks_follows_the_columns_policy(outage: Outage, ph
     ],
 )
 def test_answers_are_right_again_within_seconds(outage: Outage, phase: str) -> None:
-    """By every worker, from features; and the service is ready."""
+    """From features; and the service is ready."""
     outage.right(phase)
 
 
@@ -96,7 +96,7 @@ def test_everything_is_counted(outage: Outage) -> None:
 
 
 def test_nothing_was_restarted(outage: Outage) -> None:
-    """It recovers by itself."""
+    """It recovers by itself; every worker that was started has answered."""
     outage.nothing_restarted()
 
 
