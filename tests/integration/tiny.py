@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -232,6 +233,8 @@ def materialize_in_process(
     settings = Settings(
         root=Path(root), feature_repo=Path(root) / "feature_repo", home=Path(root) / ".trivet"
     )
+    # A shell has what it runs in the background ignore this signal, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signals = Signals(pipe, go_on, halt_at)
     done = list(materialize(open_store(settings), settings, now, watcher=signals))
     pipe.send(("done", sum(view.rows for view in done)))
