@@ -41,7 +41,7 @@ demo: $(INSTALLED) ## The same journey without staying: releases change while re
 # Whoever measures seconds has the machine to itself: the journeys run after the others, alone.
 test: $(INSTALLED) ## Run all tests: first two at a time, then the end-to-end journeys
 	@failed=0; \
-	pytest --ignore=tests/e2e -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report= || failed=1; \
+	pytest --ignore=tests/e2e -n 2 --no-loadscope-reorder --cov --cov-report= || failed=1; \
 	pytest tests/e2e --cov --cov-append --cov-report=term:skip-covered || failed=1; \
 	exit $$failed
 

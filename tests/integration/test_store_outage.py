@@ -46,7 +46,7 @@ def test_what_an_empty_redis_lacks_follows_the_columns_policy(outage: Outage) ->
 
 
 def test_answers_are_right_as_soon_as_the_features_are_back(outage: Outage) -> None:
-    """By every worker; all of it is counted, and nothing was restarted."""
+    """All of it is counted, and nothing was restarted."""
     outage.right("well")
     outage.counted_all()
     outage.nothing_restarted()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -208,10 +209,11 @@ class Tiny:
 class Signals(Watcher):
     """Tells another process how far a materialization is, and waits for it if told to."""
 
-    def __init__(self, pipe: Connection, go_on: Any = None) -> None:
-        """`pipe`: the other process reads from its end; `go_on`: an event to wait for amid the rows."""
+    def __init__(self, pipe: Connection, go_on: Any, halt_at: int | None) -> None:
+        """`pipe`: the other process reads from its end; `go_on`: an event to wait for at `halt_at`."""
         self._pipe = pipe
         self._go_on = go_on
+        self._halt_at = halt_at
 
     def waiting(self) -> None:
         """Say so."""
@@ -220,16 +222,21 @@ class Signals(Watcher):
     def wrote(self, view: str, rows: int, of: int) -> None:
         """Say so."""
         self._pipe.send(rows)
-        if rows and self._go_on is not None:
+        if rows == self._halt_at:
             self._go_on.wait()
 
 
-def materialize_in_process(root: str, now: datetime, pipe: Connection, go_on: Any) -> None:
+def materialize_in_process(
+    root: str, now: datetime, pipe: Connection, go_on: Any, halt_at: int | None
+) -> None:
     """Materialize, telling `pipe` how it goes; what another process runs."""
     settings = Settings(
         root=Path(root), feature_repo=Path(root) / "feature_repo", home=Path(root) / ".trivet"
     )
-    done = list(materialize(open_store(settings), settings, now, watcher=Signals(pipe, go_on)))
+    # A shell has what it runs in the background ignore this signal, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals = Signals(pipe, go_on, halt_at)
+    done = list(materialize(open_store(settings), settings, now, watcher=signals))
     pipe.send(("done", sum(view.rows for view in done)))
 
 
