@@ -31,18 +31,6 @@ _DEFAULTING = """from trivet.contract import Default
         store, SERVICE, {"age": Default(default=40.0), "income": Default(default=9e4)}
         | {"purchases": Default(default=20)}
     )"""
-_PREPARE = f"""
-import train
-import users
-from trivet.cli import trivet
-
-users.main()
-for command in ("apply", "materialize user_profile"):
-    trivet.main(command.split(), standalone_mode=False)
-train.main()
-trivet.main("promote {MODEL} 1".split(), standalone_mode=False)
-"""
-"""What a reader types one after the other, in one process: each would import Feast and MLflow anew."""
 FEATURES = ("age", "income", "purchases")
 
 
@@ -166,7 +154,7 @@ def served_from_redis(folder: Path, rate: float) -> Iterator[Outage]:
     with RedisServer(folder) as redis:
         _edit(project, "feature_repo/feature_store.yaml", _SQLITE, _redis(redis))
         _edit(project, "bentos/tutorial_users/train.py", _REJECTING, _DEFAULTING)
-        project.run("python", "-c", _PREPARE, cwd=f"bentos/{MODEL}")
+        project.release_users()
         with Service(project, MODEL, workers=2) as service:
             usual = service.post("/predict", BODY).json()
             assert usual["missing"] == []

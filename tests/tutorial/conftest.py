@@ -54,11 +54,7 @@ def classifier_service(
 def users(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a project with the users in Feast, and a version trained on them and released."""
     project = Project.copy(tmp_path_factory.mktemp("users") / "project")
-    project.run("python", "users.py", cwd="bentos/tutorial_users")
-    project.run("feast", "apply", cwd="feature_repo")
-    project.run("trivet", "materialize", "user_profile")
-    project.run("trivet", "train", "tutorial_users")
-    project.run("trivet", "promote", "tutorial_users", "1")
+    project.release_users()
     return project
 
 
