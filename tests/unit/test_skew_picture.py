@@ -56,6 +56,11 @@ def test_each_sides_shares_add_up_with_what_is_absent(data: st.DataObject, dtype
     assert -1e-9 <= one.distance <= 1 + 1e-9
 
 
+def test_both_zeros_are_one_value() -> None:
+    """Arrow tells them apart, and nobody who looks at a picture does."""
+    assert spread([0.0, -0.0, -0.0], [0.0, 0.0, -0.0], "float64").distance == 0
+
+
 @given(st.data(), st.sampled_from(sorted(VALUES)))
 def test_the_same_values_are_not_apart(data: st.DataObject, dtype: DType) -> None:
     """However often and in whatever order they come."""

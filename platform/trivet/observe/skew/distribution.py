@@ -123,8 +123,10 @@ def _spread(counts: npt.ArrayLike, rows: int) -> Spread:
 
 
 def _counts(side: pa.Array) -> Counter[Any]:
-    found = pc.value_counts(side.drop_null())
-    return Counter({one["values"]: one["counts"] for one in found.to_pylist()})
+    counts: Counter[Any] = Counter()
+    for one in pc.value_counts(side.drop_null()).to_pylist():
+        counts[one["values"]] += one["counts"]  # added up: to Arrow 0.0 and -0.0 are two values
+    return counts
 
 
 def _known(column: Column, training: pa.ChunkedArray) -> pa.Array:

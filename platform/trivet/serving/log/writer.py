@@ -64,6 +64,7 @@ class PredictionLog:
         self._rows_out = 0
         self._sampled = settings.log_sample
         self._most = settings.log_queue_rows
+        self._enough = min(_SLICE_ROWS, max(1, self._most // 2))
         self._rows: dict[str, Rows] = {}
         self._ready: deque[tuple[str, pa.RecordBatch]] = deque()
         self._segments: dict[str, Segment] = {}
@@ -102,7 +103,7 @@ class PredictionLog:
         while not self._stop.wait(_LOOK_SECONDS):
             now = time.monotonic()
             due = now - flushed >= self._settings.log_flush_seconds
-            if due or (self._rows_in - self._rows_out >= _SLICE_ROWS and not self._failing):
+            if due or (self._rows_in - self._rows_out >= self._enough and not self._failing):
                 flushed = now
                 self._guarded(self._flush)
                 self._guarded(self._rotate)
