@@ -18,7 +18,27 @@ from trivet.cli.output import err
 from trivet.features.materialize import Watcher
 
 
-class Bars:
+class _Drawn:
+    """Bars that are drawn for as long as a block lasts."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        """Draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+
+class Bars(_Drawn):
     """A materialization's bars, for as long as the block lasts."""
 
     def __init__(self) -> None:
@@ -34,20 +54,6 @@ class Bars:
             disable=not err.is_terminal,
         )
         self.watcher = _Watcher(self._progress)
-
-    def __enter__(self) -> Self:
-        """Draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the terminal as it was."""
-        self._progress.stop()
 
 
 class _Watcher(Watcher):
@@ -71,7 +77,7 @@ class _Watcher(Watcher):
             self._progress.update(self._rows, total=of, completed=rows)
 
 
-class ReplayBar:
+class ReplayBar(_Drawn):
     """A replay's bar: the rows of the view that is being asked for; see `observe.skew.find.Watcher`."""
 
     def __init__(self) -> None:
@@ -86,20 +92,6 @@ class ReplayBar:
             disable=not err.is_terminal,
         )
         self._task: TaskID = self._progress.add_task("Reading the log", total=None)
-
-    def __enter__(self) -> Self:
-        """Draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the terminal as it was."""
-        self._progress.stop()
 
     def begins(self, view: str, rows: int) -> None:
         """Begin anew with a view."""
