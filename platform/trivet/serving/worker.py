@@ -12,6 +12,7 @@ from trivet.features.cache import RowCache
 from trivet.features.importing import import_feast_unchecked
 from trivet.live import LoadedVersion, Shelf
 from trivet.serving.dataplane import DataPlane
+from trivet.serving.garbage import Keeper
 from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
 from trivet.serving.slot import Slot
@@ -46,11 +47,17 @@ class Worker:
         self.slot = Slot(self._shelf, self._load, on_swap=metrics.live, on_look=self._count_state)
         self._log = _start_log(settings, model, metrics)
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
+        self._garbage = Keeper(lambda: self.dataplane.asked)
         self.slot.start(_LOOK_SECONDS)
+
+    def settle_memory(self) -> None:
+        """Let full garbage collections wait for an idle moment from now on."""
+        self._garbage.start()
 
     def stop(self) -> None:
         """Follow no more releases, and finish the log."""
         self.slot.stop()
+        self._garbage.stop()
         if self._log is not None:
             self._log.close()
 
