@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import aiohttp
 
 _GIVE_UP = 30.0
 """Seconds: far beyond any deadline of a service. What hangs is to be seen, not to be waited out."""
@@ -83,9 +83,13 @@ class Load:
         self._thread.join()
 
     async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+        # aiohttp and not httpx: httpx's pool keeps a request waiting for seconds, whatever the
+        # service does, when hundreds of connections have come and gone.
+        connections = aiohttp.TCPConnector(limit=0)
         async with (
-            httpx.AsyncClient(base_url=self.url, timeout=_GIVE_UP, limits=limits) as client,
+            aiohttp.ClientSession(
+                self.url, connector=connections, timeout=aiohttp.ClientTimeout(total=_GIVE_UP)
+            ) as client,
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._probe(client))
@@ -95,11 +99,12 @@ class Load:
                 number += 1
                 await asyncio.sleep(max(0.0, started + number / self.rate - time.monotonic()))
 
-    async def _send(self, client: httpx.AsyncClient) -> None:
+    async def _send(self, client: aiohttp.ClientSession) -> None:
         at = time.monotonic()
         try:
-            answer = await client.post("/predict", json=self.body)
-        except httpx.HTTPError as err:
+            async with client.post("/predict", json=self.body) as answer:
+                document = await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError) as err:
             self.sent.append(
                 Sent(at=at, seconds=time.monotonic() - at, status=0, document=repr(err))
             )
@@ -108,21 +113,22 @@ class Load:
             Sent(
                 at=at,
                 seconds=time.monotonic() - at,
-                status=answer.status_code,
-                document=answer.json(),
+                status=answer.status,
+                document=document,
                 media_type=answer.headers.get("Content-Type", ""),
                 retry_after=answer.headers.get("Retry-After"),
                 replica=answer.headers.get("X-Trivet-Replica"),
             )
         )
 
-    async def _probe(self, client: httpx.AsyncClient) -> None:
+    async def _probe(self, client: aiohttp.ClientSession) -> None:
         # A new connection each time: one that is kept asks the same worker again and again.
         while not self._stopped.is_set():
             at = time.monotonic()
-            answer = await client.get("/readyz", headers={"Connection": "close"})
+            async with client.get("/readyz", headers={"Connection": "close"}) as answer:
+                status = answer.status
             took = time.monotonic() - at
-            self.probed.append(Probed(at=at, seconds=took, status=answer.status_code))
+            self.probed.append(Probed(at=at, seconds=took, status=status))
             await asyncio.sleep(_PROBE_EVERY)
 
 

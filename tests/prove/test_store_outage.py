@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.prove, pytest.mark.timeout(900)]
 
 RATE = 200.0
 """Requests a second."""
-SLACK = 1.0
+SLACK = 0.5
 """Seconds after its deadline by which a request is answered at the latest, on a machine of its own."""
 WELL = 12.0
 GONE = 60.0
@@ -49,10 +49,6 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
         yield told
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Some are answered later than that, by 200, and it is not known what they wait for.",
-)
 def test_every_request_is_answered_within_its_deadline(outage: Outage) -> None:
     """By a prediction or by a problem that is the store's: nothing hangs, nothing breaks."""
     outage.in_time(SLACK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
@@ -22,6 +23,8 @@ from trivet.settings import Settings
 log = logging.getLogger("trivet.serving")
 
 REPLICA = f"{socket.gethostname()}-{os.getpid()}"
+
+_SAY_AGAIN_SECONDS = 10.0
 
 _REPLICA = (b"x-trivet-replica", REPLICA.encode("latin-1", "replace"))
 
@@ -108,8 +111,34 @@ def _foreseen(err: Exception, request_id: str, path: str) -> TrivetError:
         log.error("%s %s", request_id, path, exc_info=err)
         return TrivetError("The service failed on this request; its log has the cause.")
     if err.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("%s %s: %s", request_id, path, err)
+        _failures.say(err, request_id, path)
     return err
+
+
+class Failures:
+    """Logs what fails on the service's side: the first of its kind at once, then a count now and then.
+
+    While a store is down every request fails, by the hundreds a second, and for the same reason.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: in seconds."""
+        self._clock = clock
+        self._said: dict[type[TrivetError], tuple[float, int]] = {}
+
+    def say(self, err: TrivetError, request_id: str, path: str) -> None:
+        """Log an error, unless one of its kind was logged a moment ago: then count it."""
+        now = self._clock()
+        since, unsaid = self._said.get(type(err), (-_SAY_AGAIN_SECONDS, 0))
+        if now - since < _SAY_AGAIN_SECONDS:
+            self._said[type(err)] = since, unsaid + 1
+            return
+        more = f" ({unsaid} more of this kind since the last such line)" if unsaid else ""
+        log.warning("%s %s: %s%s", request_id, path, err, more)
+        self._said[type(err)] = now, 0
+
+
+_failures = Failures()
 
 
 def _server_timing(answer: Answer) -> bytes:
