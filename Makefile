@@ -60,7 +60,7 @@ bench-peers: $(INSTALLED) $(PEERS:%=.bench/%/.installed) ## The same beside MLSe
 bench-growth: $(INSTALLED) ## How cost grows with features, rows, versions and stored entities (30 min)
 	@python -m benchmarks.serving growth
 
-bench-micro: $(INSTALLED) ## Time the reader, the runtime and the prediction log by themselves (1 min)
+bench-micro: $(INSTALLED) ## Time the reader, the runtime, batching and the prediction log by themselves (1 min)
 	@pytest benchmarks/micro --benchmark-only --benchmark-columns=min,median,iqr,ops,rounds --benchmark-sort=name
 
 bench-page: $(INSTALLED) ## Put the figures and pictures of the last runs into docs/benchmarks.md

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from feast import FeatureStore
 
-from benchmarks.serving.forest import CLASSES
+from benchmarks.serving.forest import CLASSES, Rows, fit, held_out, made
 from benchmarks.serving.project import SQLITE, Project
 from trivet import Classification, load_settings, open_store, read_offer
 from trivet.contract import Contract, Runtime
@@ -44,3 +45,10 @@ def contract(store: FeatureStore) -> Contract:
         libraries={},
         golden=(),
     )
+
+
+@pytest.fixture(scope="session")
+def forest() -> tuple[Any, Rows]:
+    """Return the fitted forest, and a thousand rows that it has not seen."""
+    values, labels, _ = made(entities=1)
+    return fit(values, labels), held_out(values)

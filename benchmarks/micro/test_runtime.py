@@ -9,19 +9,12 @@ import pandas as pd
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.serving.forest import CLASSES, Rows, fit, held_out, made, names
+from benchmarks.serving.forest import CLASSES, Rows, names
 from trivet import Classification
 from trivet.runtime.compile import to_onnx
 from trivet.runtime.onnx import OnnxPredictor
 
 ROWS = (1, 32, 1000)
-
-
-@pytest.fixture(scope="module")
-def forest() -> tuple[Any, Rows]:
-    """Return the fitted forest, and a thousand rows that it has not seen."""
-    values, labels, _ = made(entities=1)
-    return fit(values, labels), held_out(values)
 
 
 @pytest.mark.parametrize("rows", ROWS)

@@ -114,6 +114,14 @@ def test_a_body_is_read_no_further_than_the_limit(client: Client) -> None:
     assert "TRIVET_MAX_BODY_BYTES" in answer.json()["hint"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/shop/infer"])
+def test_a_body_that_is_too_large_is_counted(tmp_path: Path, path: str) -> None:
+    """As any other request that is refused; which version it was for, nobody knows."""
+    served = Served(tmp_path)
+    Client(served).post(path, content=b" " * (MOST_BYTES + 1))
+    assert served.recorder.refusals == [(None, 413)]
+
+
 def test_before_the_first_release_a_request_may_come_again(tmp_path: Path) -> None:
     """503 with Retry-After, and a sentence on how to release."""
     client = Client(Served(tmp_path))

@@ -130,6 +130,11 @@ class DataPlane:
             self._recorder.refused(None if version is None else version.number, TrivetError.status)
             raise
 
+    def refused(self, err: TrivetError) -> None:
+        """Count a request that a transport refused before it could be read."""
+        self.asked += 1
+        self._recorder.refused(None, err.status)
+
     async def ready(self) -> None:
         """Return if a request could be answered now.
 

@@ -17,7 +17,6 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trivet.errors import TrivetError
-from trivet.serving.asgi import read_body
 from trivet.serving.dataplane import CHAMPION, Choice, to_bytes
 from trivet.serving.oip_routes import InferenceProtocol
 from trivet.serving.problems import MEDIA_TYPE, problem
@@ -26,6 +25,7 @@ from trivet.serving.routes import (
     Predicting,
     Served,
     answered,
+    body_of,
     guarded,
     prediction_headers,
 )
@@ -90,7 +90,7 @@ class Front:
             scope: Scope, receive: Receive, request_id: str
         ) -> tuple[bytes, tuple[Header, ...]]:
             served = self._instance()
-            body = await read_body(receive, served.settings.max_body_bytes)
+            body = await body_of(receive, served)
             choose, route = meant(scope)
             answer = await served.dataplane.predict_bytes(body, choose, request_id, route)
             return to_bytes(answer), (_JSON, *prediction_headers(answer))

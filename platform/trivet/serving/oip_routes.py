@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from trivet.errors import MalformedRequest, TrivetError, UnknownModel
-from trivet.serving.asgi import read_body
 from trivet.serving.dataplane import CHAMPION
 from trivet.serving.loaded import Version
 from trivet.serving.oip import InferRequest, parse_request, write_response
@@ -24,6 +23,7 @@ from trivet.serving.routes import (
     Predicting,
     Served,
     answered,
+    body_of,
     guarded,
     prediction_headers,
 )
@@ -81,7 +81,7 @@ class InferenceProtocol:
         self, scope: Scope, receive: Receive, request_id: str
     ) -> tuple[bytes, tuple[Header, ...]]:
         served = self._instance()
-        body = await read_body(receive, served.settings.max_body_bytes)
+        body = await body_of(receive, served)
         named: Mapping[str, str] = scope["path_params"]
         headers = dict(scope["headers"])
         if headers.get(b"content-encoding", b"identity") != b"identity":

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from trivet.errors import TrivetError
-from trivet.serving.asgi import Disconnected, request_id, send_bytes
+from trivet.serving.asgi import Disconnected, read_body, request_id, send_bytes
 from trivet.serving.dataplane import Answer, DataPlane
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
@@ -68,6 +68,20 @@ class Predicting:
             await self._failed(_foreseen(err, own, scope["path"]), own)(scope, receive, send)
             return
         await send_bytes(send, body, headers)
+
+
+async def body_of(receive: Receive, served: Served) -> bytes:
+    """Read a body of as many bytes as the setting allows; one with more is counted as refused.
+
+    Raises:
+        RequestTooLarge: it has more.
+        Disconnected: it does not come.
+    """
+    try:
+        return await read_body(receive, served.settings.max_body_bytes)
+    except TrivetError as err:
+        served.dataplane.refused(err)
+        raise
 
 
 def guarded(
