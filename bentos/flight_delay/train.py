@@ -198,6 +198,7 @@ def train_candidate(
                 columns=sets.columns,
                 output=Classification(classes=CLASSES),
                 held_out=sets.held_out_frame,
+                labels=sets.held_out_labels,
                 bento=BENTO,
                 offer=sets.offer,
                 training_set=sets.joined,

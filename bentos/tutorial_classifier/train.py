@@ -58,6 +58,7 @@ def train(
             columns=[Column(name=name, source="request", dtype="float64") for name in FEATURES],
             output=Classification(classes=CLASSES),
             held_out=held_out,
+            labels=truth,
             bento=BENTO,
             run_name=f"{trees} trees",
             metrics={"accuracy": accuracy},

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from trivet.features.offer import read_offer
     from trivet.features.store import open_store
     from trivet.offer import Offer
+    from trivet.registry.gate import Verdict
+    from trivet.registry.proposal import Proposal
     from trivet.serving.service import PredictionService, TrivetService
     from trivet.settings import Settings, load_settings
     from trivet.training.candidate import Candidate, model_inputs, register
@@ -26,10 +28,12 @@ __all__ = [
     "Default",
     "Offer",
     "PredictionService",
+    "Proposal",
     "Regression",
     "Settings",
     "TrainingSet",
     "TrivetService",
+    "Verdict",
     "load_settings",
     "model_inputs",
     "open_store",
@@ -44,6 +48,8 @@ _HOMES = {
     "trivet.features.offer": ("read_offer",),
     "trivet.features.store": ("open_store",),
     "trivet.offer": ("Offer",),
+    "trivet.registry.gate": ("Verdict",),
+    "trivet.registry.proposal": ("Proposal",),
     "trivet.serving.service": ("PredictionService", "TrivetService"),
     "trivet.settings": ("Settings", "load_settings"),
     "trivet.training.candidate": ("Candidate", "model_inputs", "register"),

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from trivet.errors import ContractUnreadable
 
 SCHEMA_VERSION = 1
+
+Fields = dict[str, Any]
+"""A stored contract as JSON has it."""
 
 DType = Literal["int64", "float64", "string", "bool", "timestamp"]
 """A column's type; timestamps are aware moments, held in UTC to the microsecond."""
@@ -188,6 +201,9 @@ class Contract(Part):
     libraries: dict[str, str]
     golden: tuple[GoldenRow, ...]
 
+    _registered: str | None = PrivateAttr(default=None)
+    """The digest by the rules of its own schema, where that is an older one."""
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         known = {view.name for view in self.views}
@@ -235,15 +251,32 @@ class Contract(Part):
         """SHA-256 over the canonical document: the same contract always has the same digest.
 
         A field at its default does not enter it, so that a field which a later Trivet adds leaves the
-        digests of earlier contracts as they are.
+        digests of earlier contracts as they are. One of an older schema keeps the digest that it was
+        registered with.
         """
+        if self._registered is not None:
+            return self._registered
         fields = self.model_dump(mode="json", exclude_defaults=True)
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Older:
+    """How a contract of an older schema is read."""
+
+    digest: Callable[[Fields], str]
+    """Its digest by the rules of its time: the tag of versions that were registered then."""
+    upgrade: Callable[[Fields], Fields]
+    """Makes it one of the next schema, its `schema_version` included."""
+
+
+OLDER: Mapping[int, Older] = {}
+"""The older schemas that are read, by `schema_version`. The first is still the present one."""
+
+
 def parse_contract(document: str | bytes) -> Contract:
-    """Read a stored contract.
+    """Read a stored contract; one of an older schema is upgraded step by step.
 
     Raises:
         ContractUnreadable: it is not JSON, of a newer schema, or lacks a part; the sentence says which.
@@ -260,6 +293,24 @@ def parse_contract(document: str | bytes) -> Contract:
             f"The contract has schema_version {found}; this Trivet reads up to {SCHEMA_VERSION}.",
             hint="Upgrade Trivet.",
         )
+    return _validated(document) if found == SCHEMA_VERSION else _upgraded(fields, found)
+
+
+def _upgraded(fields: Fields, found: int) -> Contract:
+    if found not in OLDER:
+        oldest = min(OLDER, default=SCHEMA_VERSION)
+        raise ContractUnreadable(
+            f"The contract has schema_version {found}; the oldest that is read is {oldest}."
+        )
+    digest = OLDER[found].digest(fields)
+    while fields["schema_version"] < SCHEMA_VERSION:
+        fields = OLDER[fields["schema_version"]].upgrade(fields)
+    contract = _validated(json.dumps(fields))
+    contract._registered = digest  # noqa: SLF001 - its own reader
+    return contract
+
+
+def _validated(document: str | bytes) -> Contract:
     try:
         return Contract.model_validate_json(document)
     except ValidationError as err:

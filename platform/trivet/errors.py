@@ -7,7 +7,7 @@ down). Constructors take facts and compose the sentence; `hint` says what to do 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -311,6 +311,45 @@ class ReleaseRefused(TrivetError):
     """The release would change nothing or has nothing to go back to."""
 
     title = "Release refused"
+
+
+class GatesRefused(ReleaseRefused):
+    """A gate refused a release; alias, ledger and services are as they were."""
+
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        refused: Mapping[str, Sequence[str]],
+        differences: Sequence[Difference] = (),
+        *,
+        final: Sequence[str] = (),
+    ) -> None:
+        """`refused`: sentences by gate; `final`: the gates of these that nobody may force."""
+        said = "; ".join(f"{gate}: {' '.join(sentences)}" for gate, sentences in refused.items())
+        hint = "--force --reason WHY releases it all the same; the ledger keeps both."
+        if final:
+            hint = f"What {', '.join(final)} found cannot be forced: release another version."
+        super().__init__(f"{model} version {version} is not released. {said}", hint=hint)
+        self.summary = (
+            f"{model} version {version} is not released: refused by {', '.join(refused)}. "
+            "Nothing was changed."
+        )
+        """The sentence without what each gate said."""
+        self.refused = tuple(refused)
+        self.differences = tuple(differences)
+
+
+class BadPolicy(TrivetError):
+    """The release policy cannot be used as it stands."""
+
+    exit_code = 2
+    title = "Bad release policy"
+
+    def __init__(self, file: str, key: str, what: str, todo: str) -> None:
+        """`key`: where in the file, such as `models.churn.metrics.auc.min`."""
+        place = f"{file}, {key}" if key else file
+        super().__init__(f"{place}: {what}.", hint=todo)
 
 
 class ReleaseConflict(TrivetError):

@@ -13,6 +13,8 @@ import threading
 from functools import partial
 
 from trivet.gates import release_gates
+from trivet.gates.features import feature_differences
+from trivet.gates.trial import Trials
 from trivet.registry.follower import Follower
 from trivet.settings import load_settings
 from trivet.watch import FeatureWatch
@@ -25,9 +27,11 @@ def main() -> None:
     settings = load_settings()
     stop = threading.Event()
     threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
-    gates = partial(release_gates, settings)
-    watch = FeatureWatch(settings, sys.argv[1], gates)
-    Follower(settings, sys.argv[1], gates_factory=gates, look_beside=watch.look).run(stop)
+    model = sys.argv[1]
+    # An alias that was moved by hand is judged again and again for as long as it is refused.
+    gates = partial(release_gates, settings, model, "accept", Trials())
+    watch = FeatureWatch(settings, model, partial(feature_differences, settings))
+    Follower(settings, model, gates_factory=gates, look_beside=watch.look).run(stop)
 
 
 def _wait_for_end_of_input(stop: threading.Event) -> None:

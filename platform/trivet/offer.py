@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trivet.contract import Column, Contract, JoinKey, OnDemandView, Part, View
+from trivet.contract import REQUEST, Column, Contract, JoinKey, OnDemandView, Part, View
 from trivet.errors import Difference
 
 
@@ -51,6 +51,7 @@ def compare(contract: Contract, offer: Offer | None) -> tuple[Difference, ...]:
         *_view_differences(contract, offer),
         *_on_demand_differences(contract, offer),
         *_column_differences(contract, offer),
+        *_request_differences(contract, offer),
     )
 
 
@@ -100,6 +101,16 @@ def _column_differences(contract: Contract, offer: Offer) -> Iterable[Difference
             yield _difference(column.source, "feature", "present", "missing")
         elif now.dtype != column.dtype:
             yield _difference(column.source, "dtype", column.dtype, now.dtype)
+
+
+def _request_differences(contract: Contract, offer: Offer) -> Iterable[Difference]:
+    """Compare the request's fields that on-demand views take; a model's own are its own business."""
+    taken = {name for view in contract.on_demand for name in view.inputs}
+    offered = {column.name: column.dtype for column in offer.inputs if column.source == REQUEST}
+    for column in contract.request_columns:
+        now = offered.get(column.name, column.dtype)
+        if column.name in taken and now != column.dtype:
+            yield _difference(column.name, "request field dtype", column.dtype, now)
 
 
 def _difference(column: str, aspect: str, contract: str, feast: str) -> Difference:

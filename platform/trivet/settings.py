@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".trivet"), description="Local copies of versions and the live state."
     )
+    release_policy: Path = Field(
+        default=Path("release-policy.toml"), description="Which gates apply to which model."
+    )
     service_url: str = Field(
         default="http://127.0.0.1:3000", description="Where the command line looks for a service."
     )
@@ -137,6 +140,7 @@ def load_settings(start: Path | None = None) -> Settings:
             "root": root,
             "feature_repo": root / settings.feature_repo,
             "home": root / settings.home,
+            "release_policy": root / settings.release_policy,
         }
     )
 

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from trivet.clock import Clock, system_clock
 from trivet.contract import Contract, parse_contract
@@ -23,7 +23,8 @@ from trivet.errors import Difference, TrivetError
 from trivet.live import CONTRACT, FeatureCheck, LoadedVersion, Shelf
 from trivet.settings import Settings
 
-Gates = Mapping[str, Callable[[Contract], Sequence[Difference]]]
+Compare = Callable[[Contract], Sequence[Difference]]
+"""Returns in what Feast differs now from what a contract relies on."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +41,13 @@ class FeatureWatch:
         self,
         settings: Settings,
         model: str,
-        gates_factory: Callable[[], Gates],
+        compare: Compare,
         clock: Clock = system_clock,
     ) -> None:
         """Nothing is read before the first look that is due."""
         self._shelf = Shelf(settings.home, model)
         self._every = settings.feature_check_seconds
-        self._gates_factory = gates_factory
+        self._compare_with_feast = compare
         self._clock = clock
         self._due = time.monotonic() + min(_SETTLE_SECONDS, self._every)
 
@@ -76,11 +77,10 @@ class FeatureWatch:
             self._say(found)
 
     def _find(self, champion: LoadedVersion, contract: Contract) -> FeatureCheck:
-        differences: list[Difference] = []
+        differences: Sequence[Difference] = ()
         unchecked = None
         try:
-            for gate in self._gates_factory().values():
-                differences.extend(gate(contract))
+            differences = self._compare_with_feast(contract)
         except TrivetError as err:
             unchecked = str(err)
         return FeatureCheck(

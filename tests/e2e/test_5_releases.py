@@ -161,9 +161,9 @@ def test_a_promotion_is_refused_where_a_feature_has_another_type(
     finally:
         definitions.write_text(text)
         project.run("feast", "apply", cwd="feature_repo")
-    assert "Contract mismatch" in refused.stderr
-    (row,) = (line.split() for line in refused.stderr.splitlines() if "plane_seats" in line)
-    assert row == ["plane:plane_seats", "dtype", "int64", "float64"]
+    assert "refused by features. Nothing was changed." in refused.stderr
+    (row,) = (line.split() for line in refused.stdout.splitlines() if "plane_seats" in line)
+    assert row == ["features", "plane:plane_seats", "dtype", "int64", "float64"]
     assert (registry.aliases, registry.releases) == (aliases, releases)
     assert service.post("/predict", body).json()["model"]["version"] == 1
     assert service.get("/status").json()["refused"] is None

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from trivet.errors import ApplyRefused, BadDefinitions, BadSetting
 from trivet.features.apply import apply_features, plan_features
 from trivet.features.offer import read_offer
 from trivet.features.on_demand import open_transforms
-from trivet.gates import release_gates
+from trivet.gates.features import feature_differences
 from trivet.live import CONTRACT, Live, Shelf
 from trivet.registry.client import connect
 from trivet.registry.download import fetch
@@ -411,4 +412,4 @@ def _make_live(tiny: Tiny, client: MlflowClient, shelf: Shelf) -> None:
 
 def _watch(tiny: Tiny) -> FeatureWatch:
     settings = tiny.settings.model_copy(update={"feature_check_seconds": 1e-9})
-    return FeatureWatch(settings, MODEL, lambda: release_gates(tiny.settings), lambda: NOON)
+    return FeatureWatch(settings, MODEL, partial(feature_differences, tiny.settings), lambda: NOON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,16 @@ from trivet.contract import (
     Contract,
     Default,
     JoinKey,
+    Older,
     View,
     parse_contract,
 )
 from trivet.errors import ContractUnreadable, Difference
 from trivet.offer import Offer, compare
 from unit.fakes import AGE, AMOUNT, INCOME, SEGMENT, USERS, golden, shop
+
+STORED_DIGEST = "fca784a8efe61ccfaa2cccde75642512c46542c2dab822b3df690dab2cf352eb"
+"""Of `contract-1.json`."""
 
 JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.floats()
 
@@ -108,6 +113,35 @@ def test_a_newer_schema_is_refused_by_a_sentence() -> None:
     assert caught.value.hint == "Upgrade Trivet."
 
 
+def test_a_contract_that_was_stored_by_schema_1_is_read_and_keeps_its_digest() -> None:
+    """The file was written when a version was registered; its digest is that version's tag."""
+    stored = Path(__file__).with_name("contract-1.json")
+    contract = parse_contract(stored.read_bytes())
+    assert contract.digest == STORED_DIGEST
+    assert (contract.model, contract.feature_service) == ("shop", "shop_v1")
+    assert contract.to_json() == stored.read_text()
+
+
+def test_a_contract_of_an_older_schema_is_upgraded_and_keeps_its_digest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A schema 0 that called the model its name; nothing else would find the version's tag again."""
+
+    def upgrade(fields: dict[str, Any]) -> dict[str, Any]:
+        more = {"schema_version": 1, "model": fields["name"]}
+        return {key: value for key, value in fields.items() if key != "name"} | more
+
+    older = Older(digest=lambda fields: f"digest of {fields['name']}", upgrade=upgrade)
+    monkeypatch.setattr("trivet.contract.OLDER", {0: older})
+    fields = json.loads(shop().to_json())
+    fields["name"] = fields.pop("model")
+    contract = parse_contract(json.dumps(fields | {"schema_version": 0}))
+    assert contract.model_dump() == shop().model_dump()
+    assert contract.digest == "digest of shop"
+    with pytest.raises(ContractUnreadable, match="schema_version -1; the oldest that is read is 0"):
+        parse_contract(json.dumps(fields | {"schema_version": -1}))
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [
@@ -116,7 +150,7 @@ def test_a_newer_schema_is_refused_by_a_sentence() -> None:
         ("[]", "no schema_version"),
         ("{}", "no schema_version"),
         ('{"schema_version": "1"}', "no schema_version"),
-        ('{"schema_version": 0}', "wrong at schema_version"),
+        ('{"schema_version": 0}', "schema_version 0; the oldest that is read is 1"),
         ('{"schema_version": 1}', "wrong at model"),
     ],
 )

@@ -90,3 +90,25 @@ def test_a_mismatch_keeps_its_differences(version: int | None, named: str) -> No
     assert named in err.sentence
     assert "1 difference(s)" in err.sentence
     assert err.differences == (difference,)
+
+
+def test_a_refusal_by_gates_says_what_each_of_them_said() -> None:
+    """On a terminal, where that stands above it already, only which refused."""
+    err = errors.GatesRefused("shop", 3, {"metrics": ["auc 0.6 is low."], "latency": ["Slow."]})
+    assert err.sentence == (
+        "shop version 3 is not released. metrics: auc 0.6 is low.; latency: Slow."
+    )
+    assert err.summary == (
+        "shop version 3 is not released: refused by metrics, latency. Nothing was changed."
+    )
+    assert "--force --reason" in (err.hint or "")
+    final = errors.GatesRefused("shop", 3, {"golden": ["Corrupt."]}, final=["golden"])
+    assert final.hint == "What golden found cannot be forced: release another version."
+
+
+def test_a_bad_policy_names_the_file_alone_where_there_is_no_key() -> None:
+    """It is no TOML, or cannot be read."""
+    whole = errors.BadPolicy("release-policy.toml", "", "it is not TOML", "Mend it.")
+    assert whole.sentence == "release-policy.toml: it is not TOML."
+    part = errors.BadPolicy("release-policy.toml", "models.a", "a key is wrong", "Mend it.")
+    assert part.sentence == "release-policy.toml, models.a: a key is wrong."

@@ -55,7 +55,7 @@ def watch(tmp_path: Path, feast: Feast, every: float = 1e-9) -> FeatureWatch:
     return FeatureWatch(
         settings(tmp_path, feature_check_seconds=every),
         "shop",
-        lambda: {"features": feast},
+        feast,
         lambda: NOON,
     )
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trivet.errors import ContractMismatch, TrivetError
+from trivet.errors import ContractMismatch, GatesRefused, TrivetError
 
 out = Console()
 err = Console(stderr=True)
@@ -44,8 +44,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def show_error(error: TrivetError) -> None:
-    """Say what is wrong and what to do; a contract's differences column by column."""
-    sentence = escape(error.sentence)  # which may name [tool.trivet], or hold a list
+    """Say what is wrong and what to do; a contract's differences column by column.
+
+    What gates have said stands on standard output already; here they are only named.
+    """
+    said = error.summary if isinstance(error, GatesRefused) else error.sentence
+    sentence = escape(said)  # which may name [tool.trivet], or hold a list
     err.print(f"[bold red]{error.title}:[/] {sentence}", highlight=False, soft_wrap=True)
     if isinstance(error, ContractMismatch):
         rows = [(d.column, d.aspect, d.contract, d.feast) for d in error.differences]

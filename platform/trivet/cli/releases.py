@@ -1,57 +1,61 @@
-"""`trivet models`, `promote`, `rollback`, `history`: which version answers, and which did before."""
+"""`trivet promote`, `rollback`: make another version answer, if the gates let it."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.table import Table
 
-from trivet.cli.output import err, json_option, local_time, out, print_json, table
+from trivet.cli.output import err, json_option, out, print_json, table
+from trivet.errors import TrivetError
 from trivet.gates import release_gates
+from trivet.gates.features import feature_differences
 from trivet.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from trivet.contract import Contract
     from trivet.registry.client import Client
+    from trivet.registry.gate import GateReport
     from trivet.registry.ledger import Release
     from trivet.registry.plan import Plan
-    from trivet.registry.versions import VersionSummary
 
-_STYLES = {"champion": "bold green", "previous": "yellow", "archived": "dim", "candidate": ""}
-_SHOWN_METRICS = 3
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.command()
-@click.argument("model")
-@json_option
-def models(model: str, as_json: bool) -> None:
-    """List the versions of MODEL with their state, metrics and contract digest."""
-    from trivet.registry.versions import list_versions
-
-    _, client = _connect()
-    versions = list_versions(client, model)
-    if as_json:
-        print_json([asdict(version) for version in versions])
-        return
-    names = _metric_names(versions)
-    rows = [_row(version, names) for version in versions]
-    columns = ("#", "state", "runtime", *names, "contract", "aliases", "registered")
-    out.print(table(model, columns, rows))
+def _release_options(function: F) -> F:
+    """Give a command what every release takes."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Show plan and gates, and write nothing."),
+        click.option("--force", is_flag=True, help="Release though gates refuse; needs --reason."),
+        click.option("--reason", default="", help="Why; kept in the ledger."),
+        json_option,
+    ):
+        function = option(function)
+    return function
 
 
 @click.command()
 @click.argument("model")
 @click.argument("version", type=int)
-@click.option("--reason", default="", help="Why; kept in the ledger.")
-@json_option
-def promote(model: str, version: int, reason: str, as_json: bool) -> None:
-    """Make VERSION of MODEL the champion, if its contract fits what Feast has now."""
+@_release_options
+def promote(  # noqa: PLR0917 - the command line's own
+    model: str, version: int, dry_run: bool, force: bool, reason: str, as_json: bool
+) -> None:
+    """Make VERSION of MODEL the champion, if every gate lets it."""
+    _check_usage(force=force, reason=reason)
+    from trivet.registry.client import connect
     from trivet.registry.plan import plan_promotion
 
-    settings, client = _connect()
-    _release(settings, client, plan_promotion(client, model, version), reason, as_json)
+    settings = load_settings()
+    client = connect(settings)
+    plan = plan_promotion(client, model, version)
+    _Release(settings, client, plan, as_json=as_json).run(reason, dry_run=dry_run, force=force)
 
 
 @click.command()
@@ -59,83 +63,134 @@ def promote(model: str, version: int, reason: str, as_json: bool) -> None:
 @click.option(
     "--steps", default=1, type=click.IntRange(min=1), help="How many releases to go back."
 )
-@click.option("--reason", default="", help="Why; kept in the ledger.")
-@json_option
-def rollback(model: str, steps: int, reason: str, as_json: bool) -> None:
+@_release_options
+def rollback(  # noqa: PLR0917 - the command line's own
+    model: str, steps: int, dry_run: bool, force: bool, reason: str, as_json: bool
+) -> None:
     """Return to the version of MODEL that was champion before; twice goes back two."""
+    _check_usage(force=force, reason=reason)
+    from trivet.registry.client import connect
     from trivet.registry.plan import plan_rollback
 
-    settings, client = _connect()
-    _release(settings, client, plan_rollback(client, model, steps=steps), reason, as_json)
-
-
-@click.command()
-@click.argument("model")
-@json_option
-def history(model: str, as_json: bool) -> None:
-    """List the releases of MODEL, newest first."""
-    from trivet.registry.ledger import read_chain
-
-    _, client = _connect()
-    chain = reversed(read_chain(client, model))
-    releases = [entry for entry in chain if entry.to_version is not None]
-    if as_json:
-        print_json([asdict(entry) for entry in releases])
-        return
-    rows = [_line(entry) for entry in releases]
-    out.print(table(f"{model}: releases", ("#", "when", "what", "from", "to", "who", "why"), rows))
-
-
-def _connect() -> tuple[Settings, Client]:
-    from trivet.registry.client import connect
-
     settings = load_settings()
-    return settings, connect(settings)
+    client = connect(settings)
+
+    def fits(contract: Contract) -> bool:
+        return not feature_differences(settings, contract)
+
+    plan = plan_rollback(client, model, steps=steps, fits=fits)
+    _Release(settings, client, plan, as_json=as_json).run(reason, dry_run=dry_run, force=force)
 
 
-def _release(settings: Settings, client: Client, plan: Plan, reason: str, as_json: bool) -> None:
-    from trivet.registry.release import apply
-
-    if not as_json:
-        for change in plan.changes:
-            err.print(change, highlight=False)
-    done = apply(client, settings, plan, release_gates(settings), getpass.getuser(), reason)
-    if as_json:
-        print_json(asdict(done))
-    else:
-        out.print(f"{plan.model}: version [bold]{done.to_version}[/] is the champion.")
+def _check_usage(*, force: bool, reason: str) -> None:
+    if force and not reason.strip():
+        raise click.UsageError("--force needs --reason: both are kept in the ledger.")
 
 
-def _metric_names(versions: tuple[VersionSummary, ...]) -> list[str]:
-    names = dict.fromkeys(name for version in versions for name in version.metrics)
-    own = [name for name in names if not name.startswith("baseline")]
-    return sorted(own)[:_SHOWN_METRICS]
+class _Release:
+    """One release on its way: plan, gates, and what came of it."""
+
+    def __init__(self, settings: Settings, client: Client, plan: Plan, *, as_json: bool) -> None:
+        self._settings = settings
+        self._client = client
+        self._plan = plan
+        self._as_json = as_json
+        self._reports: list[GateReport] = []
+
+    def run(self, reason: str, *, dry_run: bool, force: bool) -> None:
+        """Release, or only look; print the plan, what each gate said, and the outcome."""
+        if not self._as_json:
+            for change in self._plan.changes:
+                out.print(change, highlight=False, markup=False, soft_wrap=True)
+        release = None
+        try:
+            if dry_run:
+                self._look(force=force)
+            else:
+                release = self._apply(reason, force=force)
+        except TrivetError as fault:
+            self._show(None, "refused" if fault.exit_code == 1 else "failed")
+            raise
+        self._show(release, "dry run" if dry_run else "released")
+
+    def _look(self, *, force: bool) -> None:
+        from trivet.registry.release import rehearse
+
+        with err.status("Asking the gates"):
+            found = rehearse(
+                self._client, self._settings, self._plan, self._gates(), self._reports.append
+            )
+        found.judge(force=force)
+
+    def _apply(self, reason: str, *, force: bool) -> Release:
+        from trivet.registry.release import apply
+
+        with err.status("Asking the gates"):
+            return apply(
+                self._client,
+                self._settings,
+                self._plan,
+                self._gates(),
+                getpass.getuser(),
+                reason,
+                force=force,
+                on_report=self._reports.append,
+            )
+
+    def _gates(self) -> Any:
+        return release_gates(self._settings, self._plan.model, self._plan.action)
+
+    def _show(self, release: Release | None, outcome: str) -> None:
+        if self._as_json:
+            print_json(
+                {
+                    "outcome": outcome,
+                    "plan": self._plan.document(),
+                    "gates": [report.document() for report in self._reports],
+                    "release": None if release is None else asdict(release),
+                }
+            )
+            return
+        if self._reports:
+            out.print(_gates_table(self._reports))
+        if rows := list(_differences(self._reports)):
+            out.print(table("", ("gate", "column", "what", "contract", "now"), rows))
+        if outcome == "dry run":
+            out.print("Nothing was changed: --dry-run.")
+        if release is not None:
+            past = f", forced past {', '.join(release.forced)}" if release.forced else ""
+            out.print(
+                f"{escape(self._plan.model)}: version [bold]{release.to_version}[/] "
+                f"is the champion{past}."
+            )
 
 
-def _row(version: VersionSummary, names: list[str]) -> tuple[str, ...]:
-    metrics = [f"{version.metrics[n]:.3f}" if n in version.metrics else "-" for n in names]
-    style = _STYLES[version.state]
-    return (
-        str(version.version),
-        f"[{style}]{version.state}[/]" if style else version.state,
-        version.runtime or "-",
-        *metrics,
-        version.digest[:8] if version.digest else "none",
-        ", ".join(alias for alias in version.aliases if alias != version.state),
-        local_time(version.created)[:16],
-    )
+def _gates_table(reports: Iterable[GateReport]) -> Table:
+    """Lay out what each gate said; sentences wrap, as they may be long."""
+    made = Table(title="Gates", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in ("gate", "", "seconds"):
+        made.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")
+    made.add_column("what", overflow="fold")
+    for report in reports:
+        made.add_row(
+            escape(report.gate),
+            "[green]passed[/]" if report.passed else "[bold red]refused[/]",
+            f"{report.seconds:.1f}",
+            escape("\n".join(report.verdict.sentences)),
+        )
+    return made
 
 
-def _line(entry: Release) -> tuple[str, ...]:
-    return (
-        str(entry.sequence),
-        local_time(entry.at),
-        entry.action if entry.finished else f"{entry.action} (interrupted)",
-        "-" if entry.from_version is None else str(entry.from_version),
-        str(entry.to_version),
-        escape(entry.who),
-        escape(entry.reason),
-    )
+def _differences(reports: Iterable[GateReport]) -> Iterable[tuple[str, ...]]:
+    for report in reports:
+        for each in report.verdict.differences:
+            yield (
+                escape(report.gate),
+                escape(each.column),
+                each.aspect,
+                escape(each.contract),
+                escape(each.feast),
+            )
 
 
-COMMANDS = (models, promote, rollback, history)
+COMMANDS = (promote, rollback)

@@ -53,6 +53,9 @@ class Entry:
     at: datetime
     report: Mapping[str, object]
     """What each gate said, as JSON; becomes the run's `gates.json`."""
+    forced: tuple[str, ...] = ()
+    """The gates that refused, and were forced."""
+    gates_seconds: float | None = None
 
 
 def open_ledger(client: MlflowClient, settings: Settings, model: str, at: datetime) -> Release:
@@ -167,6 +170,10 @@ def _params(entry: Entry, after: Release) -> dict[str, str]:
         params["from_version"] = str(entry.from_version)
     if entry.reason:
         params["reason"] = entry.reason
+    if entry.forced:
+        params["forced"] = ", ".join(entry.forced)
+    if entry.gates_seconds is not None:
+        params["gates_seconds"] = f"{entry.gates_seconds:.3f}"
     return params
 
 

@@ -54,10 +54,20 @@ def fetch(client: MlflowClient, model: str, version: int, shelf: Shelf) -> str:
         return digest
     shelf.versions.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=shelf.versions) as partial:
-        folder = _download(client, f"models:/{model}/{version}", Path(partial) / "version")
-        verify(folder, digest, f"{model} version {version}")
-        _move(folder, target)
+        _move(bring(client, model, version, Path(partial) / "version"), target)
     return digest
+
+
+def bring(client: MlflowClient, model: str, version: int, folder: Path) -> Path:
+    """Download a version into a folder and verify it there; return where it lies.
+
+    Raises:
+        As `fetch`.
+    """
+    digest = digest_of(find_version(client, model, version))
+    found = _download(client, f"models:/{model}/{version}", folder)
+    verify(found, digest, f"{model} version {version}")
+    return found
 
 
 def verify(folder: Path, digest: str, name: str) -> Contract:

@@ -20,6 +20,7 @@ from trivet.errors import RegistryUnavailable, ReleaseConflict, TrivetError
 from trivet.live import Shelf
 from trivet.registry import claim, ledger, release, shelve
 from trivet.registry.client import connect, require_database
+from trivet.registry.gate import Gates
 from trivet.registry.ledger import Release
 from trivet.registry.versions import read_aliases
 from trivet.settings import Settings
@@ -53,7 +54,7 @@ class Follower:
         settings: Settings,
         model: str,
         client_factory: Callable[[Settings], MlflowClient] = connect,
-        gates_factory: Callable[[], release.Gates] = dict,
+        gates_factory: Callable[[], Gates] = dict,
         clock: Clock = system_clock,
         *,
         look_beside: Callable[[], None] = lambda: None,

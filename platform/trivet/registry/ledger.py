@@ -26,6 +26,9 @@ SUCCESSOR = "successor"
 Action = Literal["open", "promote", "rollback", "accept"]
 """`open` begins a ledger; `accept` is a release that somebody made by moving the alias by hand."""
 
+RELEASING: frozenset[Action] = frozenset({"promote", "rollback", "accept"})
+"""The actions after which another version answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
@@ -45,6 +48,12 @@ class Release:
     finished: bool
     """False: it stands in the ledger, and its alias may not have been moved yet."""
     successor: str | None
+    forced: tuple[str, ...] = ()
+    """The gates that refused it, and were forced."""
+    gates_seconds: float | None = None
+    """How long the gates took; None where it is not known."""
+    seconds: float | None = None
+    """How long it took in all, from its first gate until the alias had moved."""
 
 
 def experiment_name(model: str) -> str:
@@ -100,6 +109,12 @@ def last(chain: Sequence[Release]) -> Release | None:
     return chain[-1] if chain and chain[-1].to_version is not None else None
 
 
+def answering_at(chain: Iterable[Release], moment: datetime) -> Release | None:
+    """Return the release by which a version answered at a moment; None before the first one."""
+    past = [entry for entry in chain if entry.at <= moment and entry.action in RELEASING]
+    return past[-1] if past else None
+
+
 def read_release(client: MlflowClient, run_id: str) -> Release:
     """Return one entry as it is now; also one whose run was deleted and can be restored.
 
@@ -132,6 +147,8 @@ def read_genesis(client: MlflowClient, experiment: str, model: str) -> str:
 def release_of(run: Run) -> Release:
     """Read a ledger run as an entry."""
     params, tags = run.data.params, run.data.tags
+    took = params.get("gates_seconds")
+    gates_seconds = None if took is None else float(took)
     return Release(
         run_id=run.info.run_id,
         sequence=int(params["sequence"]),
@@ -144,7 +161,18 @@ def release_of(run: Run) -> Release:
         at=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         finished=run.info.status == "FINISHED",
         successor=params.get(SUCCESSOR),
+        forced=tuple(name for name in params.get("forced", "").split(", ") if name),
+        gates_seconds=gates_seconds,
+        seconds=_total(run, gates_seconds),
     )
+
+
+def _total(run: Run, gates_seconds: float | None) -> float | None:
+    # The run begins when the gates have passed: that is when what answers changes.
+    if gates_seconds is None or run.info.end_time is None:
+        return None
+    written = max(int(run.info.end_time) - int(run.info.start_time), 0) / 1000
+    return round(gates_seconds + written, 3)
 
 
 def _version(text: str | None) -> int | None:

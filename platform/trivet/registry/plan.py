@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from trivet.errors import ContractUnreadable, ReleaseRefused, UnknownModel, Vers
 from trivet.registry import ledger
 from trivet.registry.claim import CHAMPION
 from trivet.registry.download import read_contract
+from trivet.registry.fallback import Fits, ago, count, newest_fitting
 from trivet.registry.ledger import Action, Release
 from trivet.registry.versions import existing_versions, read_aliases
 
@@ -41,6 +42,19 @@ class Plan:
         """The digest of the contract that would go live."""
         return self.contract.digest
 
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it, the contract by its digest."""
+        return {
+            "model": self.model,
+            "action": self.action,
+            "from_version": self.from_version,
+            "to_version": self.to_version,
+            "steps": self.steps,
+            "contract_digest": self.digest,
+            "alias": self.alias,
+            "changes": list(self.changes),
+        }
+
 
 def plan_promotion(client: MlflowClient, model: str, version: int) -> Plan:
     """Plan to make a version the champion; writes nothing.
@@ -59,11 +73,19 @@ def plan_promotion(client: MlflowClient, model: str, version: int) -> Plan:
     return _plan(client, "promote", contract, chain, version)
 
 
-def plan_rollback(client: MlflowClient, model: str, *, steps: int = 1) -> Plan:
+def plan_rollback(
+    client: MlflowClient, model: str, *, steps: int = 1, fits: Fits = lambda _: True
+) -> Plan:
     """Plan to return to the version that was champion `steps` releases ago; writes nothing.
 
+    Args:
+        client: of the registry.
+        model: the registered model's name.
+        steps: how many releases to go back.
+        fits: asked of earlier champions where that version was deleted, to name one that is left.
+
     Raises:
-        ReleaseRefused: there is none, or it was deleted; the hint names the nearest left.
+        ReleaseRefused: there is none, or it was deleted; the hint names the newest that fits.
         ContractUnreadable, VersionCorrupt, UnknownModel, RegistryUnavailable: as for a promotion.
     """
     chain = ledger.read_chain(client, model)
@@ -71,11 +93,10 @@ def plan_rollback(client: MlflowClient, model: str, *, steps: int = 1) -> Plan:
     if len(released) <= steps:
         raise ReleaseRefused(_nothing_before(model, released, steps))
     version = released[-1 - steps]
-    exist = set(existing_versions(client, model))
-    if version not in exist:
+    if version not in existing_versions(client, model):
         raise ReleaseRefused(
-            f"{model} version {version}, champion {_ago(steps)}, was deleted.",
-            hint=_nearest(model, released, steps, exist),
+            f"{model} version {version}, champion {ago(steps)}, was deleted.",
+            hint=newest_fitting(client, model, released, steps, fits),
         )
     contract = read_contract(client, model, version)
     return replace(_plan(client, "rollback", contract, chain, version), steps=steps)
@@ -153,22 +174,6 @@ def _nothing_before(model: str, released: Sequence[int], steps: int) -> str:
         return f"{model} has no champion yet, so there is nothing to roll back."
     before = len(released) - 1
     return (
-        f"{model} has nothing to return to {_ago(steps)}: "
-        f"before version {released[-1]} the ledger has {_count(before)}."
+        f"{model} has nothing to return to {ago(steps)}: "
+        f"before version {released[-1]} the ledger has {count(before)}."
     )
-
-
-def _nearest(model: str, released: Sequence[int], steps: int, exist: Collection[int]) -> str:
-    for further in range(steps + 1, len(released)):
-        version = released[-1 - further]
-        if version in exist:
-            return f"Version {version}, champion {_ago(further)}, still exists: promote it."
-    return f"No earlier champion of {model} still exists; promote another version."
-
-
-def _ago(steps: int) -> str:
-    return f"{_count(steps)} ago"
-
-
-def _count(releases: int) -> str:
-    return f"{releases or 'no'} release{'' if releases == 1 else 's'}"

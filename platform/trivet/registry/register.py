@@ -38,6 +38,8 @@ class Submission:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the version, such as `feast.feature_service`."""
+    run_tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the run."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """Pictures of the run, by file name; `.png` where it has no suffix."""
     documents: Mapping[str, object] = field(default_factory=dict)
@@ -83,6 +85,8 @@ def _log_evidence(client: MlflowClient, run_id: str, submission: Submission) -> 
 
     mlflow.log_metrics(dict(submission.metrics), run_id=run_id)
     mlflow.log_params(dict(submission.params), run_id=run_id)
+    for name, tag in submission.run_tags.items():
+        client.set_tag(run_id, name, tag)
     for name, figure in submission.figures.items():
         client.log_figure(run_id, figure, name if Path(name).suffix else f"{name}.png")
     for name, document in submission.documents.items():

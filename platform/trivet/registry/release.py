@@ -5,26 +5,36 @@ Live is the last release that the ledger accepted; the alias `champion` follows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trivet.clock import Clock, system_clock
-from trivet.contract import Contract
-from trivet.errors import ContractMismatch, Difference
+from trivet.errors import ReleaseRefused
 from trivet.registry import claim, ledger
+from trivet.registry.gate import Examination, GateReport, Gates, examine
 from trivet.registry.ledger import Release
 from trivet.registry.plan import Plan, plan_acceptance
+from trivet.registry.proposal import Proposal
 from trivet.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Gate = Callable[[Contract], Sequence[Difference]]
-"""Says in what a contract does not hold now; nothing: it holds."""
 
-Gates = Mapping[str, Gate]
-"""Gates by the name under which the ledger reports them."""
+def rehearse(
+    client: MlflowClient,
+    settings: Settings,
+    plan: Plan,
+    gates: Gates,
+    on_report: Callable[[GateReport], None] = lambda _: None,
+) -> Examination:
+    """Ask the gates of the very plan that `apply` would carry out; writes nothing.
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+    """
+    with Proposal(client, settings, plan) as proposal:
+        return examine(proposal, gates, on_report)
 
 
 def apply(  # noqa: PLR0917 - each is a fact of the release
@@ -35,19 +45,36 @@ def apply(  # noqa: PLR0917 - each is a fact of the release
     who: str,
     reason: str = "",
     clock: Clock = system_clock,
+    *,
+    force: bool = False,
+    on_report: Callable[[GateReport], None] = lambda _: None,
 ) -> Release:
     """Pass the gates and carry the plan out; before the gates have passed, nothing is written.
 
     A release before it that was interrupted is finished first.
 
+    Args:
+        client: of the registry.
+        settings: say where new experiments keep their artifacts.
+        plan: what is to be done.
+        gates: by the name under which the ledger reports them.
+        who: releases.
+        reason: why.
+        clock: dates the release.
+        force: go on though gates refused, unless a refusal is final; needs a reason.
+        on_report: told of each gate as it is done.
+
     Raises:
-        ContractMismatch: a gate found differences; alias and ledger are as they were.
+        GatesRefused: gates refused; alias and ledger are as they were.
+        FeaturesUnavailable: a gate could not look at the features.
+        ReleaseRefused: force without a reason.
         ReleaseConflict: somebody else's release came after the plan was made.
         RegistryUnavailable: MLflow does not answer; the next command finishes what was claimed.
     """
-    found = {name: tuple(gate(plan.contract)) for name, gate in gates.items()}
-    if differences := [difference for each in found.values() for difference in each]:
-        raise ContractMismatch(plan.model, plan.to_version, differences)
+    if force and not reason.strip():
+        raise ReleaseRefused("A release is forced for a reason, and none was given.")
+    examination = rehearse(client, settings, plan, gates, on_report)
+    examination.judge(force=force)
     after = _predecessor(client, settings, plan, clock)
     entry = claim.Entry(
         model=plan.model,
@@ -58,7 +85,9 @@ def apply(  # noqa: PLR0917 - each is a fact of the release
         who=who,
         reason=reason,
         at=clock(),
-        report=_report(plan, found),
+        report=_report(plan, examination),
+        forced=examination.refused,
+        gates_seconds=examination.seconds,
     )
     return claim.write(client, settings, entry, after)
 
@@ -102,9 +131,11 @@ def _predecessor(client: MlflowClient, settings: Settings, plan: Plan, clock: Cl
     return after
 
 
-def _report(plan: Plan, found: Mapping[str, Sequence[Difference]]) -> dict[str, object]:
-    gates = [
-        {"gate": name, "passed": not each, "differences": [asdict(one) for one in each]}
-        for name, each in found.items()
-    ]
-    return {"contract_digest": plan.digest, "gates": gates, "changes": list(plan.changes)}
+def _report(plan: Plan, examination: Examination) -> dict[str, object]:
+    return {
+        "contract_digest": plan.digest,
+        "gates": [report.document() for report in examination.reports],
+        "forced": list(examination.refused),
+        "seconds": round(examination.seconds, 3),
+        "changes": list(plan.changes),
+    }

@@ -118,11 +118,7 @@ def load_version(
     Raises:
         VersionCorrupt: the copy cannot be read or does not answer as its contract says.
     """
-    try:
-        contract = parse_contract((folder / CONTRACT).read_bytes())
-    except OSError as err:
-        raise VersionCorrupt(f"Version {number} has no readable contract: {err}") from err
-    pipeline = Pipeline.load(folder, _predictor(folder, contract), contract.output)
+    contract, pipeline = load_pipeline(number, folder)
     if contract.feature_service is None:
         version = Version(number, contract, pipeline, reader=None)
     else:
@@ -130,6 +126,19 @@ def load_version(
         version = Version(number, contract, pipeline, source.reader, source.transforms)
     version.verify()
     return version
+
+
+def load_pipeline(number: int, folder: Path) -> tuple[Contract, Pipeline]:
+    """Load what runs a version, without its features; nothing is predicted yet.
+
+    Raises:
+        VersionCorrupt: the copy cannot be read.
+    """
+    try:
+        contract = parse_contract((folder / CONTRACT).read_bytes())
+    except OSError as err:
+        raise VersionCorrupt(f"Version {number} has no readable contract: {err}") from err
+    return contract, Pipeline.load(folder, _predictor(folder, contract), contract.output)
 
 
 def _predictor(folder: Path, contract: Contract) -> Predictor:

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -33,6 +35,7 @@ from trivet.contract import (
 )
 from trivet.offer import Offer
 from trivet.registry.client import connect
+from trivet.registry.evaluation import DIGEST_TAG, HELD_OUT, ROWS_TAG
 from trivet.registry.register import Submission, log_version
 from trivet.runtime.compile import Compiled, compile_with_parity
 from trivet.runtime.estimator import EstimatorPredictor
@@ -43,6 +46,7 @@ from trivet.runtime.predictor import Predictor
 from trivet.runtime.steps import load_preprocess
 from trivet.settings import Settings
 from trivet.training.frames import to_columns, to_frame
+from trivet.training.held_out import HeldOut, keep_held_out
 
 if TYPE_CHECKING:  # it imports Feast, which a model with all columns in the request does without
     from trivet.training.sets import TrainingSet
@@ -88,6 +92,9 @@ class Candidate:
 
     A column `asked_at` (aware moments), where there is one, dates the golden rows.
     """
+    labels: npt.ArrayLike | None = None
+    """What was to be predicted of the held-out rows: class ids, or values. With them the rows are kept
+    beside the version, so that the release gate `metrics` can measure others on the same."""
     bento: Path
     """The bento's folder: its preprocess.py and postprocess.py, where it has them, go along."""
     offer: Offer | None = None
@@ -126,10 +133,9 @@ def register(settings: Settings, candidate: Candidate) -> int:
         pipeline = _pipeline(candidate, OnnxPredictor(compiled.model, candidate.output))
     contract = _contract(candidate, compiled, _golden(candidate, pipeline))
     trained_on = candidate.training_set
-    return log_version(
-        connect(settings),
-        settings,
-        Submission(
+    with TemporaryDirectory() as folder:
+        kept = _keep(candidate, Path(folder))
+        submission = Submission(
             contract=contract,
             estimator=candidate.estimator,
             example=to_frame(proof.rows).head(5),
@@ -139,16 +145,25 @@ def register(settings: Settings, candidate: Candidate) -> int:
             metrics=candidate.metrics,
             params=candidate.params,
             tags=_lineage(contract),
+            run_tags={} if kept is None else {DIGEST_TAG: kept.digest, ROWS_TAG: str(kept.rows)},
             figures=candidate.figures,
             documents={
                 **_feast_documents(contract),
                 **({} if trained_on is None else trained_on.documents),
             },
-            files={} if trained_on is None else trained_on.files,
+            files={
+                **({} if trained_on is None else trained_on.files),
+                **({} if kept is None else {HELD_OUT: kept.file}),
+            },
             skops_trusted_types=candidate.skops_trusted_types,
-        ),
-        run_name=candidate.run_name,
-    )
+        )
+        return log_version(connect(settings), settings, submission, run_name=candidate.run_name)
+
+
+def _keep(candidate: Candidate, folder: Path) -> HeldOut | None:
+    if candidate.labels is None:
+        return None
+    return keep_held_out(candidate.held_out, candidate.labels, candidate.output, folder)
 
 
 def _pipeline(candidate: Candidate, predictor: Predictor) -> Pipeline:

@@ -11,8 +11,9 @@ import pytest
 
 from trivet.live import Shelf
 from trivet.registry.client import connect
+from trivet.registry.gate import Gates
 from trivet.registry.plan import plan_promotion
-from trivet.registry.release import Gates, apply
+from trivet.registry.release import apply
 from trivet.settings import Settings
 
 from .toy import MODEL, register

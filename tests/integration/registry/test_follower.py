@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trivet.contract import Contract
 from trivet.errors import Difference, RegistryUnavailable
 from trivet.live import Live
 from trivet.registry import claim, ledger
 from trivet.registry.follower import Follower
+from trivet.registry.gate import Gates, Verdict
 from trivet.registry.plan import plan_promotion, plan_rollback
-from trivet.registry.release import Gates, apply
+from trivet.registry.release import apply
 
 from .toy import MODEL, register
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from trivet.registry.proposal import Proposal
 
     from .conftest import Registry
 
@@ -63,10 +65,11 @@ def loaded(registry: Registry) -> set[int]:
     return {one.version for one in live(registry).versions}
 
 
-def refuse(contract: Contract) -> Sequence[Difference]:
+def refuse(proposal: Proposal) -> Verdict:
     """Be a gate that finds a feature missing."""
-    column = contract.columns[0].name
-    return [Difference(column=column, aspect="feature", contract="present", feast="missing")]
+    column = proposal.contract.columns[0].name
+    missing = Difference(column=column, aspect="feature", contract="present", feast="missing")
+    return Verdict(passed=False, differences=(missing,))
 
 
 def corrupt(registry: Registry) -> int:
@@ -210,6 +213,7 @@ def test_an_alias_moved_by_hand_to_what_does_not_fit_is_refused_and_shown(
     assert state.champion == 1
     assert state.refused is not None
     assert "Version 3" in state.refused
+    assert "features: age feature: present -> missing." in state.refused
     assert registry.alias == 3
     assert len(ledger.read_chain(registry.client, MODEL)) == 2
 

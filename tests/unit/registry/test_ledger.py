@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trivet.registry.ledger import Action, Release, follow, last, stack
+from trivet.registry.ledger import Action, Release, answering_at, follow, last, stack
 from trivet.registry.versions import state_of
 
 
@@ -105,3 +106,19 @@ def test_each_version_has_the_state_that_the_ledger_gives_it() -> None:
 def test_a_version_rolled_back_from_is_archived() -> None:
     """It was live once, and is neither live nor next."""
     assert state_of(2, chain_of(1, 2, -1)) == "archived"
+
+
+def test_which_version_answered_is_the_last_release_until_then() -> None:
+    """From its very moment on; the ledger's opening releases nothing."""
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    chain = [replace(one, at=noon + timedelta(hours=n)) for n, one in enumerate(chain_of(1, 2, -1))]
+
+    def answering(hours: float) -> int | None:
+        found = answering_at(chain, noon + timedelta(hours=hours))
+        return None if found is None else found.to_version
+
+    assert [answering(h) for h in (-1, 0, 0.9, 1, 1.9, 2, 2.9, 3, 99)] == [
+        *(None, None, None),
+        *(1, 1, 2, 2, 1, 1),
+    ]
+    assert answering_at((), noon) is None
