@@ -43,11 +43,13 @@ def apply(  # noqa: PLR0917 - each is a fact of the release
     Raises:
         ContractMismatch: a gate found differences; alias and ledger are as they were.
         ReleaseConflict: somebody else's release came after the plan was made.
+        RegistryDenied: this account may not release; alias and ledger are as they were.
         RegistryUnavailable: MLflow does not answer; the next command finishes what was claimed.
     """
     found = {name: tuple(gate(plan.contract)) for name, gate in gates.items()}
     if differences := [difference for each in found.values() for difference in each]:
         raise ContractMismatch(plan.model, plan.to_version, differences)
+    claim.ask_leave(client, plan.model)
     after = _predecessor(client, settings, plan, clock)
     entry = claim.Entry(
         model=plan.model,

@@ -15,6 +15,7 @@ from trivet.contract import Contract
 from trivet.errors import (
     ContractMismatch,
     Difference,
+    RegistryUnavailable,
     ReleaseConflict,
     ReleaseRefused,
     TrivetError,
@@ -305,6 +306,30 @@ def test_four_processes_releasing_at_once_make_one_chain(registry: Registry) -> 
         [registry.client.get_experiment_by_name(ledger.experiment_name(MODEL)).experiment_id]
     )
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_claim_without_an_answer_is_judged_by_what_the_ledger_says(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, arrived: bool
+) -> None:
+    """It may have arrived, and then it is a release; if not, MLflow is said to be down."""
+    from mlflow.exceptions import MlflowException
+
+    registry.promote(1)
+    log_param = registry.client.log_param
+
+    def lose(*param: str) -> None:
+        if arrived:
+            log_param(*param)
+        raise MlflowException("API request failed: the connection was reset")
+
+    monkeypatch.setattr(registry.client, "log_param", lose)
+    if arrived:
+        assert registry.promote(2).finished
+    else:
+        with pytest.raises(RegistryUnavailable, match="the connection was reset"):
+            registry.promote(2)
+    assert registry.alias == len(chain(registry)[1:]) == (2 if arrived else 1)
 
 
 @pytest.mark.parametrize("dies_before", ["alias", "finish"])
