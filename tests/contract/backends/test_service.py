@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
 
 from journey import Project, Service
+from trivet import Candidate, Classification, Column, load_settings, register
 
-from .conftest import Servers, on_a_server_with_accounts
-from .servers import ADMIN, ADMIN_PASSWORD, AWS
+from .conftest import Servers, on_a_server_with_accounts, set_environment
+from .servers import ADMIN_PASSWORD, AWS
+
+if TYPE_CHECKING:
+    from trivet.settings import Settings
 
 MODEL = "tutorial_classifier"
+BENTO = f"bentos/{MODEL}"
+BODY = {"instances": [{"age": 30.0, "purchases": 3.0}]}
+
+
+def register_one(settings: Settings, strength: float) -> None:
+    """Register a small model, which ONNX Runtime serves, as the next version."""
+    generator = np.random.default_rng(1)
+    frame = pd.DataFrame(generator.normal(30, 9, (300, 2)), columns=["age", "purchases"])
+    estimator = LogisticRegression(C=strength).fit(frame, (frame.age > 30).astype(int))
+    register(
+        settings,
+        Candidate(
+            model=MODEL,
+            estimator=estimator,
+            columns=[Column(name=name, source="request", dtype="float64") for name in frame],
+            output=Classification(classes=("young", "old")),
+            held_out=frame,
+            bento=settings.root / BENTO,
+            run_name=f"C={strength}",
+        ),
+    )
 
 
 def test_a_service_follows_releases_and_shows_its_credentials_nowhere(
-    servers: Servers, tmp_path: Path
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They come from MLflow's own variables: to the commands, the follower, and nothing else."""
+    """They come from MLflow's own variables: to commands and follower, and to nothing else."""
     project = Project.copy(tmp_path / "project")
     account = on_a_server_with_accounts(servers)
-    project.run("trivet", "train", MODEL, env=account)
+    set_environment(monkeypatch, account)
+    for strength in (0.1, 1.0):
+        register_one(load_settings(project.root / BENTO), strength)
     project.run("trivet", "promote", MODEL, "1", env=account)
     with Service(project, MODEL, env=account) as service:
-        operation = service.get("/docs.json").json()["paths"]["/predict"]["post"]
-        body = operation["requestBody"]["content"]["application/json"]["example"]
-        assert service.post("/predict", body).json()["model"]["version"] == 1
+        assert service.post("/predict", BODY).json()["model"]["version"] == 1
         project.run("trivet", "promote", MODEL, "2", env=account)
         service.answering(2)
-        denied = project.run(
-            "trivet",
-            "rollback",
-            MODEL,
-            env={**account, "MLFLOW_TRACKING_PASSWORD": "wrong-1"},
-            code=1,
-        )
-        assert "does not let the account boss in" in denied.stderr
-        assert service.post("/predict", body).json()["model"]["version"] == 2
-        examined = project.run("trivet", "doctor", "--url", service.url, env=account)
-        in_address = servers.accounts.url.replace("://", f"://{ADMIN}:{ADMIN_PASSWORD}@")
-        status = project.run(
-            "trivet", "status", "--json", env={"MLFLOW_TRACKING_URI": in_address}
-        ).stdout
-        assert [one["champion"] for one in json.loads(status)["mlflow"]["models"]] == [2]
-    shown = [status, denied.stderr, examined.stdout, examined.stderr, service.log.read_text()]
+        wrong = {**account, "MLFLOW_TRACKING_PASSWORD": "wrong-1"}
+        denied = project.run("trivet", "rollback", MODEL, env=wrong, code=1).stderr
+        assert "does not let the account boss in" in denied
+        assert service.post("/predict", BODY).json()["model"]["version"] == 2
+        status = service.get("/status").text
+    shown = [denied, status, service.log.read_text()]
     written = [file for file in (project.root / ".trivet").rglob("*") if file.is_file()]
-    assert "live.json" in {file.name for file in written}
-    assert "as boss" in examined.stdout
-    assert "can be written and read at mlflow-artifacts:" in " ".join(examined.stdout.split())
+    assert {"live.json", "contract.json", "model.onnx"} <= {file.name for file in written}
     for secret in (ADMIN_PASSWORD, "wrong-1", AWS["AWS_SECRET_ACCESS_KEY"]):
         assert not [text for text in shown if secret in text]
         assert not [file for file in written if secret.encode() in file.read_bytes()]

@@ -35,6 +35,7 @@ DOWNLOAD = "The following failures occurred while downloading one or more artifa
         (codes.INTERNAL_ERROR, f"{DOWNLOAD} Access Denied", ArtifactsUnavailable),
         (codes.INTERNAL_ERROR, f"{DOWNLOAD} No module named 'boto3'", PackageMissing),
         (codes.INTERNAL_ERROR, f"{DOWNLOAD} An error occurred (404) when calling", UnknownModel),
+        (codes.INTERNAL_ERROR, f"{DOWNLOAD} 404 Client Error: Not Found for url", UnknownModel),
         (codes.INTERNAL_ERROR, "oh", RegistryUnavailable),
     ],
 )
@@ -89,6 +90,27 @@ def test_a_locked_database_is_busy_and_another_error_of_it_is_not() -> None:
     broken = OperationalError("UPDATE x", {}, Exception("disk I/O error"))
     assert type(from_below(URI, locked, None)) is RegistryBusy
     assert type(from_below(URI, broken, None)) is RegistryUnavailable
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('FATAL:  password authentication failed for user "ann"', "its password"),
+        ("(1045, \"Access denied for user 'ann'@'db' (using password: YES)\")", "its password"),
+        ("permission denied for table runs", "may write to MLflow's tables"),
+    ],
+)
+def test_a_database_that_refuses_an_account_is_not_down(text: str, hint: str) -> None:
+    """Whether MLflow wraps its words or lets them through."""
+    raised = OperationalError("INSERT x", {}, Exception(text))
+    uri = "postgresql+psycopg://ann:hidden@db/mlflow"
+    for told in (
+        from_below(uri, raised, None),
+        from_mlflow(uri, MlflowException(raised, codes.BAD_REQUEST), None),
+    ):
+        assert type(told) is RegistryDenied
+        assert hint in (told.hint or "")
+        assert "hidden" not in str(told)
 
 
 def test_a_denial_says_what_was_denied_and_to_whom(monkeypatch: pytest.MonkeyPatch) -> None:
