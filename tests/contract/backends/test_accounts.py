@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import httpx
 import pytest
 
-from integration.registry.toy import MODEL
+from integration.registry.toy import MODEL, register
 from trivet.errors import RegistryDenied
 from trivet.registry.client import connect
 from trivet.registry.follower import Follower
@@ -18,7 +18,7 @@ from trivet.registry.versions import list_versions, read_aliases
 from .conftest import Registry
 from .servers import ADMIN, ADMIN_PASSWORD
 
-LEDGERS = ("trivet/releases", experiment_name(MODEL))
+EXPERIMENTS = ("trivet/releases", experiment_name(MODEL), MODEL)
 GRANT = "3.0/mlflow/users/permissions/grant"
 PASSWORD = "pass-of-everybody-1"  # noqa: S105 - of accounts that live as long as the tests
 ACCOUNTS: Mapping[str, Mapping[str, str]] = {
@@ -48,7 +48,7 @@ def become(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Become:
     def grant(name: str) -> None:
         made = ask("2.0/mlflow/users/create", username=name, password=PASSWORD)
         assert made.is_success or "already exists" in made.text, made.text
-        found = [registry.client.get_experiment_by_name(one) for one in LEDGERS]
+        found = [registry.client.get_experiment_by_name(one) for one in EXPERIMENTS]
         ids = [one.experiment_id for one in found if one is not None]
         for kind, permission in ACCOUNTS[name].items():
             for resource in [MODEL] if kind == "registered_model" else ids:
@@ -113,12 +113,15 @@ def test_whoever_may_only_read_does_not_open_a_ledger(registry: Registry, become
     assert (registry.alias, registry.chain) == (None, ())
 
 
-def test_whoever_may_edit_model_and_ledger_may_release(registry: Registry, become: Become) -> None:
+def test_whoever_may_edit_model_and_experiments_may_register_and_release(
+    registry: Registry, become: Become
+) -> None:
     """Nobody needs to be the administrator for it."""
     registry.promote(1)
     become("editor")
-    assert registry.promote(2, who="editor").to_version == 2
-    assert registry.alias == 2
+    version = register(registry.client, registry.settings, 8)
+    assert registry.promote(version, who="editor").to_version == version
+    assert registry.alias == version
 
 
 def test_a_follower_that_may_only_read_follows_and_leaves_a_moved_alias_to_others(

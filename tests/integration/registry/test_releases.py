@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -281,6 +282,23 @@ def test_many_first_releases_at_once_open_one_ledger(registry: Registry) -> None
     assert entry.who == f"person {said.index('released')}"
     assert all(f"{entry.who} released" in one for one in said if one != "released")
     assert registry.alias == entry.to_version
+
+
+def test_a_ledger_that_somebody_else_opened_first_is_taken(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by an account that may not delete the entry that it had made for its own."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+    def deny(run_id: str) -> None:
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    registry.promote(1)
+    monkeypatch.setattr(claim, "find_experiment", lambda *_: None)
+    monkeypatch.setattr(registry.client, "delete_run", deny)
+    opened = claim.open_ledger(registry.client, registry.settings, MODEL, datetime.now(UTC))
+    assert opened.run_id == chain(registry)[0].run_id
 
 
 def test_four_processes_releasing_at_once_make_one_chain(registry: Registry) -> None:
