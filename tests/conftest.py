@@ -15,7 +15,12 @@ from xdist.scheduler import LoadScopeScheduling
 # Tests run beside each other, and what they fit is small: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_TOGETHER = {"tests/contract", "tests/integration/registry", "tests/tutorial"}
+_TOGETHER = {
+    "tests/contract",
+    "tests/contract/backends",
+    "tests/integration/registry",
+    "tests/tutorial",
+}
 """Folders whose files share servers, registries or trained models that are made once a process."""
 
 

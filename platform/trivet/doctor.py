@@ -17,6 +17,7 @@ from trivet.overview import ModelState, read_models, read_service
 from trivet.registry.client import connect
 from trivet.registry.download import read_contract, verify
 from trivet.registry.forced import last_forced
+from trivet.registry.probe import describe, try_artifacts
 from trivet.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def examine(settings: Settings, url: str, clock: Clock = system_clock) -> Iterat
     try:
         client = connect(settings)
         models = read_models(client, settings)
-        yield Finding(check="MLflow", ok=True, detail=f"{len(models)} released models")
+        detail = f"{describe(settings)}, {len(models)} released models"
+        yield Finding(check="MLflow", ok=True, detail=detail)
+        yield _artifacts(client, settings)
     except TrivetError as err:
         yield _failed("MLflow", err)
     contracts: dict[str, Contract] = {}
@@ -88,6 +91,13 @@ def _wrong(check: str, detail: str, todo: str, differences: tuple[Difference, ..
     return Finding(
         check=check, ok=False, detail=detail, todo=todo, differences=differences, exit_code=1
     )
+
+
+def _artifacts(client: Client, settings: Settings) -> Finding:
+    try:
+        return Finding(check="artifacts", ok=True, detail=try_artifacts(client, settings))
+    except TrivetError as err:
+        return _failed("artifacts", err)
 
 
 def _open_features(settings: Settings) -> tuple[Any, int]:

@@ -105,8 +105,15 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> str:
-        """Where new experiments keep their artifacts on an SQLite registry, as an absolute URI."""
-        return (self.root / "mlruns").as_uri()
+        """Where new experiments keep their artifacts if the tracking URI is a database: a URI.
+
+        `mlflow server`'s own setting for it, so that both put them at one place; else `mlruns` at the
+        project's root, which only this machine can read.
+        """
+        chosen = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")
+        if chosen and "://" in chosen:
+            return chosen.rstrip("/")
+        return (self.root / (chosen or "mlruns")).as_uri()
 
     @classmethod
     def settings_customise_sources(

@@ -380,6 +380,7 @@ def test_the_doctor_says_what_does_not_answer(tiny: Tiny, client: MlflowClient) 
         "project": 0,
         "Feast": 3,
         "MLflow": 0,
+        "artifacts": 0,
         "toy: release": 1,
         "toy: contract": 1,
         "toy: local copies": 1,
@@ -388,6 +389,18 @@ def test_the_doctor_says_what_does_not_answer(tiny: Tiny, client: MlflowClient) 
     assert all(one.todo for one in found.values() if not one.ok)
     assert "alias champion points to version 3" in found["toy: release"].detail
     assert CONTRACT in found["toy: local copies"].detail
+
+
+def test_no_password_of_the_registrys_address_is_shown(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Neither by what stands where, nor by what is wrong with it."""
+    monkeypatch.chdir(tiny.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:hidden-1@127.0.0.1:9")
+    for command in ("status", "doctor"):
+        _, out, err = _run(monkeypatch, capsys, command, "--json", "--url", "http://127.0.0.1:9")
+        assert "http://…@127.0.0.1:9" in str(json.loads(out))
+        assert "hidden-1" not in out + err
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[Any, str, str]:

@@ -16,6 +16,7 @@ from trivet.errors import (
     RequestTooLarge,
     TrivetError,
     VersionNotLoaded,
+    without_secrets,
 )
 
 
@@ -112,3 +113,26 @@ def test_a_bad_policy_names_the_file_alone_where_there_is_no_key() -> None:
     assert whole.sentence == "release-policy.toml: it is not TOML."
     part = errors.BadPolicy("release-policy.toml", "models.a", "a key is wrong", "Mend it.")
     assert part.sentence == "release-policy.toml, models.a: a key is wrong."
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://ann:hidden@mlflow.example:5000/api",
+        "postgresql+psycopg://ann:hid@den@db/mlflow",
+        "postgresql+psycopg://ann:hidden/hidden@db:5432/mlflow",
+        "postgresql+psycopg://db/mlflow?user=ann&password=hidden&sslmode=require",
+        "mysql://db/mlflow?ssl_ca=ca.pem&sslpassword=hidden",
+        "403 Client Error for url: https://ann:hidden@mlflow.example/api?token=hidden.",
+        "FATAL: bad option in 'host=db password=hidden user=ann'",
+    ],
+)
+def test_no_password_of_an_address_is_shown(address: str) -> None:
+    """Wherever in a sentence it stands; what helps to find the server stays."""
+    shown = without_secrets(address)
+    assert "hid" not in shown
+    assert any(host in shown for host in ("mlflow.example", "db"))
+
+
+@pytest.mark.parametrize("text", ["sqlite:////srv/mlflow.db", "s3://bucket/a", "ann@example.org"])
+def test_what_has_no_password_is_shown_whole(text: str) -> None:
+    """A path and a bucket are what one has to know."""
+    assert without_secrets(text) == text

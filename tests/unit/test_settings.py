@@ -119,6 +119,24 @@ def test_mlflows_own_setting_is_above_the_projects_registry(
     assert settings.tracking_uri == "http://mlflow:5000"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "root"),
+    [
+        ("s3://bucket/artifacts/", "s3://bucket/artifacts"),
+        ("/srv/artifacts", "file:///srv/artifacts"),
+        ("", "{project}/mlruns"),
+        ("elsewhere", "{project}/elsewhere"),
+    ],
+)
+def test_artifacts_go_where_mlflows_server_would_put_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, root: str
+) -> None:
+    """By the setting of `mlflow server`; always an absolute address."""
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", chosen)
+    expected = root.format(project=project.resolve().as_uri())
+    assert load_settings(project).artifact_root == expected
+
+
 def test_usage_reporting_is_off_unless_the_user_said_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,6 +15,7 @@ from trivet.cli.output import err, json_option, local_time, out, print_json, tab
 from trivet.errors import (
     ContractMismatch,
     FeaturesUnavailable,
+    RegistryDenied,
     RegistryUnavailable,
     UnknownModel,
     VersionCorrupt,
@@ -103,6 +104,7 @@ def _draw(
     except (
         ContractMismatch,
         FeaturesUnavailable,
+        RegistryDenied,
         RegistryUnavailable,
         UnknownModel,
         VersionCorrupt,

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from trivet.cli.output import err, json_option, local_time, out, print_json, table
 from trivet.clock import system_clock
-from trivet.errors import TrivetError
+from trivet.errors import TrivetError, without_secrets
 from trivet.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def status(url: str | None, as_json: bool) -> None:
             {
                 "service": asdict(service),
                 "mlflow": {
-                    "uri": settings.tracking_uri,
+                    "uri": without_secrets(settings.tracking_uri),
                     "fault": mlflow_fault,
                     "models": [asdict(model) for model in models],
                 },

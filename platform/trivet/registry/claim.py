@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from trivet.errors import ReleaseConflict, ReleaseRefused, TrivetError, UnknownModel
 from trivet.registry.client import ensure_experiment, find_experiment, translated
+from trivet.registry.failures import WRONG_NAME
 from trivet.registry.ledger import (
     GENESIS_TAG,
     SUCCESSOR,
@@ -81,9 +82,25 @@ def open_ledger(client: MlflowClient, settings: Settings, model: str, at: dateti
     experiment = ensure_experiment(client, settings, experiment_name(model), {GENESIS_TAG: mine})
     genesis = read_genesis(client, experiment, model)
     if genesis != mine:
-        with translated(client):
+        # Harmless if it stays: whoever may write runs on a server may not always delete them.
+        with suppress(TrivetError), translated(client):
             client.delete_run(mine)
     return read_release(client, genesis)
+
+
+def ask_leave(client: MlflowClient, model: str) -> None:
+    """See that this account may move the model's alias, before anything stands in the ledger.
+
+    Whoever may only read may still make experiments on a server with accounts. They would claim a
+    release that they cannot carry out, and somebody else's follower would finish it for them.
+
+    Raises:
+        RegistryDenied: it may not.
+        RegistryUnavailable: MLflow does not answer.
+    """
+    # Needs the same permission, and does nothing: a tag of that name is never set.
+    with suppress(UnknownModel), translated(client):
+        client.delete_registered_model_tag(model, "trivet.may_release")
 
 
 def write(client: MlflowClient, settings: Settings, entry: Entry, after: Release) -> Release:
@@ -125,9 +142,22 @@ def _settle_alias(client: MlflowClient, model: str, release: Release) -> None:
     head: Release | None = _newest(client, release)
     while head is not None:
         with translated(client, f"{model} has no version {head.to_version} any more."):
-            client.set_registered_model_alias(model, CHAMPION, str(head.to_version))
+            _point(client, model, str(head.to_version))
         newest = _newest(client, head)
         head = None if newest.run_id == head.run_id else newest
+
+
+def _point(client: MlflowClient, model: str, version: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(model, CHAMPION, version)
+    except MlflowException as err:
+        # Of two that set an alias for the first time at once, the database refuses one; by now it is
+        # there and can be changed.
+        if err.error_code != "BAD_REQUEST":
+            raise
+        client.set_registered_model_alias(model, CHAMPION, version)
 
 
 def _newest(client: MlflowClient, release: Release) -> Release:
@@ -196,6 +226,8 @@ def _claim(client: MlflowClient, after: Release, run_id: str) -> str:
         except MlflowException as err:
             # Lost, or won and the answer was lost: the parameter itself knows.
             winner = read_release(client, after.run_id).successor
+            if winner is None and err.error_code not in WRONG_NAME:
+                raise
             if winner is None:
                 raise ReleaseRefused(
                     f"The ledger's run {after.run_id} takes no successor: {err.message}",

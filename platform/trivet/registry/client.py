@@ -7,11 +7,11 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from trivet.errors import RegistryUnavailable, TrivetError, UnknownModel
+from trivet.errors import PackageMissing, RegistryUnavailable, TrivetError, UnknownModel
+from trivet.registry import failures
 from trivet.settings import Settings, silence_telemetry
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ _QUIET = {
 _URI = "MLFLOW_TRACKING_URI"
 _POOL = "MLFLOW_SQLALCHEMYSTORE_"
 """How MLflow's variables for its pool of database connections begin."""
-_WRONG_NAME = ("INVALID_PARAMETER_VALUE", "NOT_FOUND", "RESOURCE_DOES_NOT_EXIST")
-EXISTS = ("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS")
-"""Error codes of MLflow for a name that is taken."""
+_PATIENCE_SECONDS = 5
+"""How long a database may take to accept a connection."""
 
 
 def connect(settings: Settings) -> MlflowClient:
@@ -44,6 +43,7 @@ def connect(settings: Settings) -> MlflowClient:
 
     Raises:
         RegistryUnavailable: the tracking URI leads nowhere.
+        PackageMissing: the driver of its database is not installed.
     """
     silence_telemetry()
     for name, value in _QUIET.items():
@@ -60,6 +60,7 @@ def connect(settings: Settings) -> MlflowClient:
         os.environ[f"{_POOL}POOLCLASS"] = "NullPool"
     chosen = os.environ.get(_URI)
     with _named(uri):
+        _reach(uri)
         mlflow.set_tracking_uri(uri)
         if chosen is None:
             # MLflow exports what it was given; the next settings would take it for the user's.
@@ -90,7 +91,8 @@ def translated(client: MlflowClient, missing: str | None = None) -> Iterator[Non
         missing: the sentence for something that the registry does not have; default: MLflow's own.
 
     Raises:
-        RegistryUnavailable: MLflow, or the database below it, did not answer.
+        RegistryUnavailable: MLflow, the database below it or its artifacts did not answer.
+        RegistryDenied: it does not let this account in, or not do this.
         UnknownModel: it answered that there is no such thing.
     """
     with _named(client.tracking_uri, missing):
@@ -115,7 +117,10 @@ def ensure_experiment(
             location = _location(client, settings, name)
             return str(client.create_experiment(name, location, dict(tags or {})))
         except _mlflow_exception() as err:
-            if err.error_code not in EXISTS or (found := find_experiment(client, name)) is None:
+            if (
+                err.error_code not in failures.EXISTS
+                or (found := find_experiment(client, name)) is None
+            ):
                 raise
             return found
 
@@ -141,30 +146,43 @@ def find_experiment(client: MlflowClient, name: str) -> str | None:
 
 
 def _location(client: MlflowClient, settings: Settings, name: str) -> str | None:
-    # Without one, an SQLite registry puts artifacts below the working directory of whoever came
-    # first; a server decides for itself.
-    local = client.tracking_uri.startswith("sqlite:")
-    return f"{settings.artifact_root}/{name}" if local else None
+    # Without one, a database puts artifacts below the working directory of whoever came first; a
+    # server decides for itself.
+    return f"{settings.artifact_root}/{name}" if _is_database(client.tracking_uri) else None
+
+
+def _is_database(uri: str) -> bool:
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    return uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES
+
+
+def _reach(uri: str) -> None:
+    # MLflow would try ten times, for a hundred seconds, and say nothing meanwhile.
+    if uri.startswith("sqlite:") or not _is_database(uri):
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    knows = uri.startswith(("postgresql", "mysql"))
+    waits = {"connect_timeout": _PATIENCE_SECONDS} if knows else {}
+    create_engine(uri, poolclass=NullPool, connect_args=waits).connect().close()
 
 
 @contextmanager
 def _named(uri: str, missing: str | None = None) -> Iterator[None]:
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
     mlflow_exception = _mlflow_exception()
     try:
         yield
     except TrivetError:
         raise
     except mlflow_exception as err:
-        if err.error_code in _WRONG_NAME:
-            raise UnknownModel(missing or str(err.message)) from err
-        raise RegistryUnavailable(uri, err) from err
-    except (RequestException, SQLAlchemyError, ConnectionError) as err:
-        if getattr(getattr(err, "response", None), "status_code", None) == HTTPStatus.NOT_FOUND:
-            raise UnknownModel(missing or str(err)) from err
-        raise RegistryUnavailable(uri, err) from err
+        raise failures.from_mlflow(uri, err, missing) from err
+    except failures.kinds_below() as err:
+        told = failures.from_below(uri, err, missing)
+        if isinstance(err, ModuleNotFoundError) and not isinstance(told, PackageMissing):
+            raise
+        raise told from err
 
 
 def _mlflow_exception() -> type[MlflowException]:

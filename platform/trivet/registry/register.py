@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from trivet.contract import Contract
 from trivet.registry import flavor
-from trivet.registry.client import EXISTS, ensure_experiment, translated
+from trivet.registry.client import ensure_experiment, translated
 from trivet.registry.download import download_contract
+from trivet.registry.failures import EXISTS
 from trivet.registry.versions import DIGEST_TAG, RUNTIME_TAG
 from trivet.settings import Settings
 

@@ -69,12 +69,14 @@ def apply(  # noqa: PLR0917 - each is a fact of the release
         FeaturesUnavailable: a gate could not look at the features.
         ReleaseRefused: force without a reason.
         ReleaseConflict: somebody else's release came after the plan was made.
+        RegistryDenied: this account may not release; alias and ledger are as they were.
         RegistryUnavailable: MLflow does not answer; the next command finishes what was claimed.
     """
     if force and not reason.strip():
         raise ReleaseRefused("A release is forced for a reason, and none was given.")
     examination = rehearse(client, settings, plan, gates, on_report)
     examination.judge(force=force)
+    claim.ask_leave(client, plan.model)
     after = _predecessor(client, settings, plan, clock)
     entry = claim.Entry(
         model=plan.model,

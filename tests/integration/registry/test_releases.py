@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from trivet.errors import (
     Difference,
+    RegistryUnavailable,
     ReleaseConflict,
     ReleaseRefused,
     TrivetError,
@@ -262,6 +264,23 @@ def test_many_first_releases_at_once_open_one_ledger(registry: Registry) -> None
     assert registry.alias == entry.to_version
 
 
+def test_a_ledger_that_somebody_else_opened_first_is_taken(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by an account that may not delete the entry that it had made for its own."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+    def deny(run_id: str) -> None:
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    registry.promote(1)
+    monkeypatch.setattr(claim, "find_experiment", lambda *_: None)
+    monkeypatch.setattr(registry.client, "delete_run", deny)
+    opened = claim.open_ledger(registry.client, registry.settings, MODEL, datetime.now(UTC))
+    assert opened.run_id == chain(registry)[0].run_id
+
+
 def test_four_processes_releasing_at_once_make_one_chain(registry: Registry) -> None:
     """One wins; each loser names the winner, and history does not show it."""
     registry.promote(1)
@@ -285,6 +304,30 @@ def test_four_processes_releasing_at_once_make_one_chain(registry: Registry) -> 
         [registry.client.get_experiment_by_name(ledger.experiment_name(MODEL)).experiment_id]
     )
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_claim_without_an_answer_is_judged_by_what_the_ledger_says(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, arrived: bool
+) -> None:
+    """It may have arrived, and then it is a release; if not, MLflow is said to be down."""
+    from mlflow.exceptions import MlflowException
+
+    registry.promote(1)
+    log_param = registry.client.log_param
+
+    def lose(*param: str) -> None:
+        if arrived:
+            log_param(*param)
+        raise MlflowException("API request failed: the connection was reset")
+
+    monkeypatch.setattr(registry.client, "log_param", lose)
+    if arrived:
+        assert registry.promote(2).finished
+    else:
+        with pytest.raises(RegistryUnavailable, match="the connection was reset"):
+            registry.promote(2)
+    assert registry.alias == len(chain(registry)[1:]) == (2 if arrived else 1)
 
 
 @pytest.mark.parametrize("dies_before", ["alias", "finish"])

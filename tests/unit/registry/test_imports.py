@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 MODULES = (
-    "claim client download flavor follower ledger plan "
+    "claim client download failures flavor follower ledger plan probe "
     "pyfunc register release shelve sweep versions"
 )
 
