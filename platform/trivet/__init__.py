@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trivet.features.offer import read_offer
     from trivet.features.store import open_store
     from trivet.offer import Offer
-    from trivet.serving.service import PredictionService, TrivetService
+    from trivet.serving.service import PinnedService, PredictionService, TrivetService
     from trivet.settings import Settings, load_settings
     from trivet.training.candidate import Candidate, model_inputs, register
     from trivet.training.sets import TrainingSet, rebuild_training_set, training_set
@@ -25,6 +25,7 @@ __all__ = [
     "Column",
     "Default",
     "Offer",
+    "PinnedService",
     "PredictionService",
     "Regression",
     "Settings",
@@ -44,7 +45,7 @@ _HOMES = {
     "trivet.features.offer": ("read_offer",),
     "trivet.features.store": ("open_store",),
     "trivet.offer": ("Offer",),
-    "trivet.serving.service": ("PredictionService", "TrivetService"),
+    "trivet.serving.service": ("PinnedService", "PredictionService", "TrivetService"),
     "trivet.settings": ("Settings", "load_settings"),
     "trivet.training.candidate": ("Candidate", "model_inputs", "register"),
     "trivet.training.sets": ("TrainingSet", "rebuild_training_set", "training_set"),

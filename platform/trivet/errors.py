@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -272,6 +273,25 @@ class VersionCorrupt(TrivetError):
     """The files of a version are not the ones that its contract names, or do not do what it says."""
 
     title = "Version corrupt"
+
+
+class CodeNotCarried(TrivetError):
+    """A version would run code that the service's own folder does not hold, and may not."""
+
+    title = "Code not carried"
+
+    def __init__(self, what: str, folder: Path) -> None:
+        """`what` would run; `folder`: of the service."""
+        super().__init__(
+            f"It would run {what}, which {folder} does not hold.",
+            hint="Put the file into the service's folder, or unset TRIVET_OWN_CODE_ONLY.",
+        )
+
+
+class BentoNotBuilt(TrivetError):
+    """BentoML, or what a bento is made of, would not have it."""
+
+    title = "Bento not built"
 
 
 # --- features -------------------------------------------------------------------------------------
