@@ -22,7 +22,6 @@ from trivet.serving.pinned.context import digest_of_folder, write_service
 from trivet.serving.pinned.loading import pinned_settings
 from trivet.serving.pinned.requirements import pinned_requirements
 from trivet.serving.pinned.wheel import pack_wheel
-from trivet.serving.worker import Worker
 from trivet.settings import Settings
 from unit.fakes import shop
 from unit.test_imports import write_project
@@ -220,18 +219,30 @@ def test_a_service_may_be_held_to_the_code_in_its_folder(tmp_path: Path) -> None
         carried.require(copy_of(tmp_path / "4", STEP, Runtime(kind="pyfunc", reason="no")))
 
 
+ANSWERS = """
+import sys
+from pathlib import Path
+from trivet.serving.carried import CarriedCode
+from trivet.settings import Settings
+root = Path(sys.argv[1])
+settings = Settings(root=root, home=root / ".trivet", log_sample=0)
+slot = Worker("shop", settings, code=CarriedCode(root / "service")).slot
+slot.stop()
+print(slot.loaded.champion and slot.champion().number, slot.refused)
+"""
+
+
 def test_a_version_whose_code_is_not_carried_never_answers(tmp_path: Path) -> None:
     """The worker says why; with the file in its folder, it answers."""
     write_project(tmp_path)
-    settings = Settings(root=tmp_path, home=tmp_path / ".trivet", log_sample=0)
-    service = tmp_path / "service"
-    service.mkdir()
-    worker = Worker("shop", settings, code=CarriedCode(service))
-    worker.stop()
-    assert worker.slot.loaded.champion is None
-    assert "does not hold" in (worker.slot.refused or "")
+    (tmp_path / "service").mkdir()
+
+    def answers() -> str:
+        command = [sys.executable, "-c", ANSWERS, str(tmp_path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    refused = answers()
+    assert refused.startswith("None version 1: It would run a preprocess.py")
     (step,) = tmp_path.rglob("preprocess.py")
-    (service / "preprocess.py").write_bytes(step.read_bytes())
-    worker = Worker("shop", settings, code=CarriedCode(service))
-    worker.stop()
-    assert worker.slot.champion().number == 1
+    (tmp_path / "service" / "preprocess.py").write_bytes(step.read_bytes())
+    assert answers().split() == ["1", "None"]
