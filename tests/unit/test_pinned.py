@@ -223,6 +223,7 @@ ANSWERS = """
 import sys
 from pathlib import Path
 from trivet.serving.carried import CarriedCode
+from trivet.serving.worker import Worker
 from trivet.settings import Settings
 root = Path(sys.argv[1])
 settings = Settings(root=root, home=root / ".trivet", log_sample=0)
