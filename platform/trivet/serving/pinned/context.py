@@ -25,13 +25,16 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _SERVICE = Template('''\
 """$model version $version, pinned: it answers without the project and without MLflow."""
 
+from pathlib import Path
+
 import bentoml
 
 from trivet import PinnedService, TrivetService
 
+required = Path(__file__).with_name("requirements.txt").read_text().split()
 image = (
     bentoml.images.Image(python_version="$python", lock_python_packages=False)
-    .requirements_file("requirements.txt")
+    .python_packages(*required)
     .build_include("wheels")
 )
 
