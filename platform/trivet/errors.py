@@ -251,6 +251,8 @@ class ContractMismatch(TrivetError):
     """A version's contract and the feature registry disagree."""
 
     title = "Contract mismatch"
+    held: ClassVar[str] = "contract"
+    """What is held against Feast."""
 
     def __init__(self, model: str, version: int | None, differences: Sequence[Difference]) -> None:
         """`version`: None while a version is only about to be registered."""
@@ -261,6 +263,30 @@ class ContractMismatch(TrivetError):
             hint="Restore the features, or train and register a version on the present ones.",
         )
         self.differences = tuple(differences)
+
+
+class SignatureMismatch(ContractMismatch):
+    """The signature of a version to be adopted and the features do not fit each other."""
+
+    title = "Signature mismatch"
+    held = "signature"
+
+    def __init__(self, model: str, version: int, differences: Sequence[Difference]) -> None:
+        """`differences`: of the signature, as `contract`, and Feast."""
+        TrivetError.__init__(
+            self,
+            f"The signature of {model} version {version} does not fit the features: "
+            f"{len(differences)} difference(s). Nothing was changed.",
+            hint="Name columns that the caller sends with --request, and those that may be null with "
+            "--null; or choose another feature service.",
+        )
+        self.differences = tuple(differences)
+
+
+class AdoptionRefused(TrivetError):
+    """A version cannot get a contract as it is."""
+
+    title = "Adoption refused"
 
 
 class ContractUnreadable(TrivetError):

@@ -6,7 +6,19 @@ import sys
 
 import click
 
-from trivet.cli import apply, bento, entities, features, logs, releases, services, skew, states
+from trivet.cli import (
+    adopt,
+    apply,
+    bento,
+    copy,
+    entities,
+    features,
+    logs,
+    releases,
+    services,
+    skew,
+    states,
+)
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
 from trivet.settings import silence_telemetry
@@ -21,7 +33,19 @@ def trivet() -> None:
     """
 
 
-for group in (releases, bento, apply, features, entities, logs, skew, services, states):
+for group in (
+    releases,
+    adopt,
+    bento,
+    copy,
+    apply,
+    features,
+    entities,
+    logs,
+    skew,
+    services,
+    states,
+):
     for command in group.COMMANDS:
         trivet.add_command(command)
 

@@ -54,7 +54,7 @@ def fetch(client: MlflowClient, model: str, version: int, shelf: Shelf) -> str:
         return digest
     shelf.versions.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=shelf.versions) as partial:
-        folder = _download(client, f"models:/{model}/{version}", Path(partial) / "version")
+        folder = download(client, f"models:/{model}/{version}", Path(partial) / "version")
         verify(folder, digest, f"{model} version {version}")
         _move(folder, target)
     return digest
@@ -98,7 +98,7 @@ def download_contract(client: MlflowClient, uri: str, name: str) -> Contract:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            file = _download(client, f"{uri}/{CONTRACT}", Path(folder))
+            file = download(client, f"{uri}/{CONTRACT}", Path(folder))
         except VersionCorrupt as err:
             raise ContractUnreadable(f"{name} has no {CONTRACT}.") from err
         return parse_contract(file.read_bytes())
@@ -115,10 +115,16 @@ def download_run_file(
         RegistryUnavailable: MLflow does not answer.
     """
     entry = find_version(client, model, version)
-    return _download(client, f"runs:/{entry.run_id}/{name}", folder)
+    return download(client, f"runs:/{entry.run_id}/{name}", folder)
 
 
-def _download(client: MlflowClient, uri: str, folder: Path) -> Path:
+def download(client: MlflowClient, uri: str, folder: Path) -> Path:
+    """Bring what is at an MLflow URI into a folder, and return where it lies; nothing is verified.
+
+    Raises:
+        VersionCorrupt: there is nothing, or it cannot be read.
+        RegistryUnavailable: MLflow does not answer.
+    """
     from mlflow.artifacts import download_artifacts
 
     try:
