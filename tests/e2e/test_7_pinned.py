@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,16 @@ def test_a_container_would_install_the_wheel_and_these_very_versions(pinned: Pin
     assert all("==" in line for line in required if not line.startswith("./wheels/"))
     with zipfile.ZipFile(wheel) as archive:
         assert "trivet/serving/service.py" in archive.namelist()
+
+
+def test_what_a_container_installs_is_this_environment(pinned: Pinned, project: Project) -> None:
+    """The Dockerfile's own command, in the environment that built it, has Trivet alone to install."""
+    required = pinned.path / "env" / "python" / "requirements.txt"
+    command = ["uv", "--directory", str(pinned.path / "src"), "pip", "install", "--offline"]
+    command += ["--dry-run", "--python", sys.executable, "-r", str(required)]
+    said = project.run(*command).stderr
+    assert "Would install 1 package" in said
+    assert "+ trivet @ file://" in said
 
 
 def test_the_feature_stores_addresses_are_absolute_and_nothing_is_copied(

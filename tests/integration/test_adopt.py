@@ -23,12 +23,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from integration.tiny import SERVICE, Tiny
 from trivet import cli
 from trivet.contract import Contract
-from trivet.errors import AdoptionRefused, BadSetting, SignatureMismatch
+from trivet.errors import AdoptionRefused, BadSetting, ContractMismatch, SignatureMismatch
 from trivet.gates import release_gates
 from trivet.live import Shelf
 from trivet.registry import release
 from trivet.registry.adopt import parse_uri
 from trivet.registry.client import connect
+from trivet.registry.copying import copy_version
 from trivet.registry.ledger import read_chain
 from trivet.registry.plan import plan_promotion
 from trivet.registry.shelve import follow, wanted_of
@@ -281,6 +282,43 @@ def test_an_adoption_that_was_interrupted_is_done_again(
     assert place.tags("interrupted")[DIGEST_TAG] == contract.digest
     with pytest.raises(AdoptionRefused, match="has a contract already"):
         place.adopt("interrupted")
+
+
+def test_an_adopted_version_is_carried_to_another_registry(place: Place, tmp_path: Path) -> None:
+    """As any version with a contract."""
+    rows = frame().assign(age=lambda f: f.age.astype("float32"))
+    place.log(LinearRegression().fit(rows, rows.age), "carried", rows)
+    contract = place.adopt("carried")
+    to = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    copied = copy_version(place.client, place.tiny.settings, "carried", 1, to)
+    assert (copied.version, copied.digest) == (1, contract.digest)
+    assert copied.new
+
+
+def test_a_carried_version_is_held_against_the_features_of_its_new_place(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a view expires later than in the contract, it is not released."""
+    rows = frame()
+    place.log(LinearRegression().fit(rows, rows.age), "moved", rows)
+    place.adopt("moved")
+    other = Tiny(tmp_path / "production")
+    other.change("hours=2", "hours=3")
+    other.apply()
+    to = f"sqlite:///{other.root / 'mlflow.db'}"
+    copy_version(place.client, place.tiny.settings, "moved", 1, to)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", to)
+        client = connect(other.settings)
+        plan = plan_promotion(client, "moved", 1)
+        with pytest.raises(ContractMismatch) as refused:
+            release.apply(client, other.settings, plan, release_gates(other.settings), "ann")
+        assert [(d.column, d.aspect) for d in refused.value.differences] == [("users:*", "TTL")]
+        other.define()
+        other.apply()
+        release.apply(client, other.settings, plan, release_gates(other.settings), "ann")
+        assert client.get_model_version_by_alias("moved", "champion").version in (1, "1")
+    connect(place.tiny.settings)
 
 
 def test_two_versions_of_the_same_artifacts_cannot_both_have_a_contract(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -190,6 +191,37 @@ def test_a_folders_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     second = digest_of_folder(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert len({first, second, digest_of_folder(tmp_path)}) == 3
+
+
+BINDS = """
+import bentoml
+from trivet.serving.service import PinnedService, TrivetService
+@bentoml.service(name="shop", service_class=TrivetService)
+class Shop(PinnedService):
+    model = "shop"
+members = [getattr(Shop.inner, name) for name in dir(Shop.inner)]
+hooks = [member for member in members if hasattr(member, "__bentoml_deployment_hook__")]
+print(Shop.config["http"]["host"], hooks)
+"""
+
+
+@pytest.mark.parametrize(
+    ("container", "host"),
+    [({}, "127.0.0.1"), ({"BENTOML_CONTAINERIZED": "true"}, "0.0.0.0")],  # noqa: S104
+)
+def test_a_pinned_service_starts_nothing_and_can_be_reached_in_a_container(
+    tmp_path: Path, container: dict[str, str], host: str
+) -> None:
+    """Elsewhere it binds to loopback."""
+    env = {k: v for k, v in os.environ.items() if k != "BENTOML_CONTAINERIZED"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BINDS],
+        env=env | container | {"BENTOML_HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == f"{host} []"
 
 
 STEP = "def preprocess(columns):\n    return columns\n"

@@ -159,7 +159,7 @@ def _understand(
         raise AdoptionRefused(f"{plain.model} version {plain.version} gives no probabilities.")
     output = Classification(classes=_names(adoption, [str(each) for each in own]))
     try:
-        return _numbered(estimator), output, None
+        return _numbered(estimator, to_frame(values)), output, None
     except (AttributeError, TypeError) as err:
         return None, output, f"its classes cannot be numbered: {err}"
 
@@ -181,10 +181,13 @@ def _names(adoption: Adoption, own: list[str]) -> tuple[str, ...]:
     return adoption.classes or tuple(own)
 
 
-def _numbered(estimator: Any) -> Any:
+def _numbered(estimator: Any, rows: pd.DataFrame) -> Any:
     """Return a classifier whose answers are the positions of its classes.
 
-    scikit-learn's classifiers look their answer up in `classes_`, as the last thing they do.
+    Most of scikit-learn's classifiers look their answer up in `classes_`, as the last thing they do.
+
+    Raises:
+        AttributeError, TypeError: this one does not.
     """
     classes = np.asarray(estimator.classes_)
     if np.array_equal(classes, np.arange(len(classes))):
@@ -192,6 +195,8 @@ def _numbered(estimator: Any) -> Any:
     numbered = copy.deepcopy(estimator)
     last = numbered.steps[-1][1] if hasattr(numbered, "steps") else numbered
     last.classes_ = np.arange(len(classes))
+    if np.asarray(numbered.predict(rows)).dtype.kind not in "iu":
+        raise TypeError(f"{type(last).__name__} looks them up elsewhere")
     return numbered
 
 

@@ -23,7 +23,7 @@ _ELSEWHERE = ("feature_repo", "home", "service_url")
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 _SERVICE = Template('''\
-"""$model version $version, pinned: it answers without the project and without MLflow."""
+"""One version of a model, pinned: it answers without the project and without MLflow."""
 
 from pathlib import Path
 
@@ -41,9 +41,9 @@ image = (
 
 @bentoml.service(name="$name", service_class=TrivetService, image=image)
 class Pinned(PinnedService):
-    """Predictions of $model version $version."""
+    """Predictions of version $version."""
 
-    model = "$model"
+    model = $model
 ''')
 
 
@@ -71,7 +71,12 @@ def write_service(
     folder: Path, settings: Settings, model: str, version: int, labels: Mapping[str, str]
 ) -> None:
     """Write the service, its settings and what BentoML is told of them."""
-    facts = {"model": model, "version": version, "name": bento_name(model), "python": _PYTHON}
+    facts = {
+        "model": json.dumps(model),
+        "version": version,
+        "name": bento_name(model),
+        "python": _PYTHON,
+    }
     (folder / "service.py").write_text(_SERVICE.substitute(facts), encoding="utf-8")
     (folder / "pyproject.toml").write_text(
         _settings(project_table(settings.root)), encoding="utf-8"
