@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -142,6 +142,8 @@ class Service:
         *,
         ready: str = "/readyz",
         env: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("bentoml", "serve"),
+        cwd: Path | None = None,
     ) -> None:
         """Nothing is started before `start`, or before the block is entered.
 
@@ -151,7 +153,11 @@ class Service:
             workers: how many processes answer.
             ready: the route to wait for; `/livez` for a service that has no champion yet.
             env: variables beside the project's.
+            command: that serves it.
+            cwd: where the command is typed; default: the bento's folder.
         """
+        self._command = tuple(command)
+        self._cwd = cwd or project.root / "bentos" / bento
         self.project = project
         self.bento = bento
         self.workers = workers
@@ -168,8 +174,8 @@ class Service:
         """Start it, and wait until it answers."""
         with self.log.open("wb") as log:
             self._process = psutil.Popen(
-                ["bentoml", "serve"],
-                cwd=self.project.root / "bentos" / self.bento,
+                self._command,
+                cwd=self._cwd,
                 env=self.project.env | self._settings() | self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trivet.offer import Offer
     from trivet.registry.gate import Verdict
     from trivet.registry.proposal import Proposal
-    from trivet.serving.service import PredictionService, TrivetService
+    from trivet.serving.service import PinnedService, PredictionService, TrivetService
     from trivet.settings import Settings, load_settings
     from trivet.training.candidate import Candidate, model_inputs, register
     from trivet.training.sets import TrainingSet, rebuild_training_set, training_set
@@ -27,6 +27,7 @@ __all__ = [
     "Column",
     "Default",
     "Offer",
+    "PinnedService",
     "PredictionService",
     "Proposal",
     "Regression",
@@ -50,7 +51,7 @@ _HOMES = {
     "trivet.offer": ("Offer",),
     "trivet.registry.gate": ("Verdict",),
     "trivet.registry.proposal": ("Proposal",),
-    "trivet.serving.service": ("PredictionService", "TrivetService"),
+    "trivet.serving.service": ("PinnedService", "PredictionService", "TrivetService"),
     "trivet.settings": ("Settings", "load_settings"),
     "trivet.training.candidate": ("Candidate", "model_inputs", "register"),
     "trivet.training.sets": ("TrainingSet", "rebuild_training_set", "training_set"),

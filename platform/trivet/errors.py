@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -251,6 +252,8 @@ class ContractMismatch(TrivetError):
     """A version's contract and the feature registry disagree."""
 
     title = "Contract mismatch"
+    held: ClassVar[str] = "contract"
+    """What is held against Feast."""
 
     def __init__(self, model: str, version: int | None, differences: Sequence[Difference]) -> None:
         """`version`: None while a version is only about to be registered."""
@@ -263,6 +266,30 @@ class ContractMismatch(TrivetError):
         self.differences = tuple(differences)
 
 
+class SignatureMismatch(ContractMismatch):
+    """The signature of a version to be adopted and the features do not fit each other."""
+
+    title = "Signature mismatch"
+    held = "signature"
+
+    def __init__(self, model: str, version: int, differences: Sequence[Difference]) -> None:
+        """`differences`: of the signature, as `contract`, and Feast."""
+        TrivetError.__init__(
+            self,
+            f"The signature of {model} version {version} does not fit the features: "
+            f"{len(differences)} difference(s). Nothing was changed.",
+            hint="Name columns that the caller sends with --request, and those that may be null with "
+            "--null; or choose another feature service.",
+        )
+        self.differences = tuple(differences)
+
+
+class AdoptionRefused(TrivetError):
+    """A version cannot get a contract as it is."""
+
+    title = "Adoption refused"
+
+
 class ContractUnreadable(TrivetError):
     """A version has no contract, or one that this Trivet cannot read."""
 
@@ -273,6 +300,25 @@ class VersionCorrupt(TrivetError):
     """The files of a version are not the ones that its contract names, or do not do what it says."""
 
     title = "Version corrupt"
+
+
+class CodeNotCarried(TrivetError):
+    """A version would run code that the service's own folder does not hold, and may not."""
+
+    title = "Code not carried"
+
+    def __init__(self, what: str, folder: Path) -> None:
+        """`what` would run; `folder`: of the service."""
+        super().__init__(
+            f"It would run {what}, which {folder} does not hold.",
+            hint="Put the file into the service's folder, or unset TRIVET_OWN_CODE_ONLY.",
+        )
+
+
+class BentoNotBuilt(TrivetError):
+    """BentoML, or what a bento is made of, would not have it."""
+
+    title = "Bento not built"
 
 
 # --- features -------------------------------------------------------------------------------------

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     feature_check_seconds: float = Field(
         default=30.0, gt=0, description="How often the live contract is compared with Feast."
     )
+    own_code_only: bool = Field(
+        default=False,
+        description="Load only versions that run no code beyond what the service's own folder holds.",
+    )
     log_sample: float = Field(
         default=1.0,
         ge=0,
@@ -136,8 +140,16 @@ def load_settings(start: Path | None = None) -> Settings:
         ProjectNotFound: no folder upwards has a `[tool.trivet]` table.
         BadSetting: a value does not fit, with the variable's name.
     """
-    root = find_root(start)
-    table = _tool_table(root / "pyproject.toml") or {}
+    return settings_at(find_root(start))
+
+
+def settings_at(root: Path) -> Settings:
+    """Read the settings of the project whose root is this folder, whatever TRIVET_ROOT says.
+
+    Raises:
+        BadSetting: a value does not fit, with the variable's name.
+    """
+    table = project_table(root)
     try:
         settings = Settings(**{**table, "root": root})
     except ValidationError as err:
@@ -150,6 +162,11 @@ def load_settings(start: Path | None = None) -> Settings:
             "release_policy": root / settings.release_policy,
         }
     )
+
+
+def project_table(root: Path) -> dict[str, Any]:
+    """Return what a project's own file says: its `[tool.trivet]` table, without the environment."""
+    return _tool_table(root / "pyproject.toml") or {}
 
 
 def find_root(start: Path | None = None) -> Path:

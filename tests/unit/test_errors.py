@@ -113,6 +113,8 @@ def test_a_bad_policy_names_the_file_alone_where_there_is_no_key() -> None:
     assert whole.sentence == "release-policy.toml: it is not TOML."
     part = errors.BadPolicy("release-policy.toml", "models.a", "a key is wrong", "Mend it.")
     assert part.sentence == "release-policy.toml, models.a: a key is wrong."
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -6,7 +6,20 @@ import sys
 
 import click
 
-from trivet.cli import apply, entities, features, logs, releases, services, skew, states, versions
+from trivet.cli import (
+    adopt,
+    apply,
+    bento,
+    copy,
+    entities,
+    features,
+    logs,
+    releases,
+    services,
+    skew,
+    states,
+    versions,
+)
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
 from trivet.settings import silence_telemetry
@@ -21,7 +34,20 @@ def trivet() -> None:
     """
 
 
-for group in (versions, releases, apply, features, entities, logs, skew, services, states):
+for group in (
+    versions,
+    releases,
+    adopt,
+    bento,
+    copy,
+    apply,
+    features,
+    entities,
+    logs,
+    skew,
+    services,
+    states,
+):
     for command in group.COMMANDS:
         trivet.add_command(command)
 

@@ -53,7 +53,7 @@ def show_error(error: TrivetError) -> None:
     err.print(f"[bold red]{error.title}:[/] {sentence}", highlight=False, soft_wrap=True)
     if isinstance(error, ContractMismatch):
         rows = [(d.column, d.aspect, d.contract, d.feast) for d in error.differences]
-        err.print(table("", ("column", "what", "contract", "Feast now"), rows))
+        err.print(table("", ("column", "what", error.held, "Feast now"), rows))
     if error.hint:
         err.print(error.hint, style="dim", highlight=False, soft_wrap=True, markup=False)
 

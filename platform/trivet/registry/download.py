@@ -65,7 +65,7 @@ def bring(client: MlflowClient, model: str, version: int, folder: Path) -> Path:
         As `fetch`.
     """
     digest = digest_of(find_version(client, model, version))
-    found = _download(client, f"models:/{model}/{version}", folder)
+    found = download(client, f"models:/{model}/{version}", folder)
     verify(found, digest, f"{model} version {version}")
     return found
 
@@ -108,7 +108,7 @@ def download_contract(client: MlflowClient, uri: str, name: str) -> Contract:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            file = _download(client, f"{uri}/{CONTRACT}", Path(folder))
+            file = download(client, f"{uri}/{CONTRACT}", Path(folder))
         except VersionCorrupt as err:
             raise ContractUnreadable(f"{name} has no {CONTRACT}.") from err
         return parse_contract(file.read_bytes())
@@ -125,10 +125,16 @@ def download_run_file(
         RegistryUnavailable: MLflow does not answer.
     """
     entry = find_version(client, model, version)
-    return _download(client, f"runs:/{entry.run_id}/{name}", folder)
+    return download(client, f"runs:/{entry.run_id}/{name}", folder)
 
 
-def _download(client: MlflowClient, uri: str, folder: Path) -> Path:
+def download(client: MlflowClient, uri: str, folder: Path) -> Path:
+    """Bring what is at an MLflow URI into a folder, and return where it lies; nothing is verified.
+
+    Raises:
+        VersionCorrupt: there is nothing, or it cannot be read.
+        RegistryUnavailable: MLflow does not answer.
+    """
     from mlflow.artifacts import download_artifacts
 
     try:

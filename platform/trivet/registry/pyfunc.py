@@ -26,8 +26,14 @@ class PyfuncPredictor:
         silence_telemetry()
         import mlflow.pyfunc
 
-        self._model = mlflow.pyfunc.load_model(str(path))
+        model = mlflow.pyfunc.load_model(str(path))
         self._output = output
+        self._ask = model.predict
+        said = model.metadata.flavors[mlflow.pyfunc.FLAVOR_NAME].get("predict_fn")
+        if isinstance(output, Classification) and said == "predict":
+            # As MLflow logs a classifier of scikit-learn unless told otherwise: it names the class, and
+            # the model below it gives the probabilities.
+            self._ask = model.get_raw_model().predict_proba
 
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return the raw output for n rows.
@@ -41,7 +47,7 @@ class PyfuncPredictor:
         """
         import pandas as pd
 
-        answer = np.asarray(self._model.predict(pd.DataFrame(dict(columns))), dtype=np.float64)
+        answer = np.asarray(self._ask(pd.DataFrame(dict(columns))), dtype=np.float64)
         if isinstance(self._output, Regression):
             return {"value": answer.reshape(-1)}
         return {"label": answer.argmax(axis=1).astype(np.int64), "probabilities": answer}

@@ -78,7 +78,7 @@ def log_version(
             DIGEST_TAG: contract.digest,
             RUNTIME_TAG: contract.runtime.kind,
         }
-        return _register(client, model, model_id, run_id, tags)
+        return register_model_version(client, model, model_id, run_id, tags)
 
 
 def _log_evidence(client: MlflowClient, run_id: str, submission: Submission) -> None:
@@ -127,9 +127,21 @@ def _log_model(run_id: str, submission: Submission) -> str:
     return str(logged.model_id)
 
 
-def _register(
+def register_model_version(
     client: MlflowClient, model: str, model_id: str, run_id: str, tags: dict[str, str]
 ) -> int:
+    """Register a logged model as the next version of a registered model, made where there is none.
+
+    Args:
+        client: of the registry.
+        model: name of the registered model.
+        model_id: of the logged model.
+        run_id: of the run that it came from.
+        tags: that the version has from its first moment.
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+    """
     from mlflow.exceptions import MlflowException
 
     try:

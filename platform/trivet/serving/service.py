@@ -16,7 +16,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trivet.clock import system_clock
@@ -34,6 +36,8 @@ do_not_track.cache_clear()
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from trivet.serving.carried import CarriedCode
+
 log = logging.getLogger("trivet.serving")
 
 
@@ -42,12 +46,16 @@ class PredictionService:
 
     model: ClassVar[str]
     """Name of the registered model."""
+    follows: ClassVar[bool] = True
+    """Whether releases are followed; a pinned service answers with the version in its bento."""
 
     def __init_subclass__(cls) -> None:
         """Have BentoML start the model's follower, once a deployment, in the parent process.
 
         BentoML calls deployment hooks without the class, so each class gets one that knows its model.
         """
+        if not cls.follows:
+            return
         hook = functools.partial(_start_follower, cls.model)
         hook.__bentoml_deployment_hook__ = True  # type: ignore[attr-defined]
         cls.follow_releases = staticmethod(hook)  # type: ignore[attr-defined]
@@ -56,7 +64,9 @@ class PredictionService:
         """Load what is live, in each worker; heavy imports happen here, not in the parent."""
         from trivet.serving.worker import Worker
 
-        self.worker = Worker(self.model, load_settings())
+        settings = load_settings()
+        code = _carried_code(type(self)) if settings.own_code_only else None
+        self.worker = Worker(self.model, settings, code=code)
 
     @bentoml.on_startup
     def settle_memory(self) -> None:
@@ -100,18 +110,35 @@ class PredictionService:
         return await self.worker.is_ready()
 
 
+class PinnedService(PredictionService):
+    """The base of a service that answers with the one version in its own bento, without MLflow.
+
+    `trivet bento` writes such a service.
+    """
+
+    follows = False
+
+    def __init__(self) -> None:
+        """Load the version that lies beside the service's file."""
+        from trivet.serving.pinned.loading import open_pinned
+
+        self.worker = open_pinned(self.model, _folder_of(type(self)))
+
+
 class TrivetService(bentoml.Service[Any]):
     """BentoML's service with Trivet's routes in front; named as `service_class`."""
 
     def __attrs_post_init__(self) -> None:
         """Bind to loopback unless more is said, and count apart from other services.
 
-        The decorator, the command line and the configuration can name another address.
+        The decorator, the command line and the configuration can name another address. In a container
+        that BentoML made, loopback would be out of reach for everybody.
         """
         from trivet.serving.counting import count_apart
 
         count_apart()
-        self.config.setdefault("http", {}).setdefault("host", "127.0.0.1")
+        host = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"  # noqa: S104
+        self.config.setdefault("http", {}).setdefault("host", host)
         super().__attrs_post_init__()
 
     def __call__(self) -> Any:
@@ -136,6 +163,17 @@ class TrivetService(bentoml.Service[Any]):
         contract = None if champion is None else champion.contract
         about = inspect.getdoc(self.inner) or f"Predictions of {self.inner.model}."
         return describe_routes(self.openapi_spec.asdict(), about, contract, system_clock())
+
+
+def _carried_code(service: type) -> CarriedCode:
+    from trivet.serving.carried import CarriedCode
+
+    return CarriedCode(_folder_of(service))
+
+
+def _folder_of(service: type) -> Path:
+    """Return the folder of the file that a service is written in."""
+    return Path(inspect.getfile(service)).resolve().parent
 
 
 def _start_follower(model: str) -> None:

@@ -19,6 +19,7 @@ from trivet.serving.slot import Slot
 
 if TYPE_CHECKING:
     from trivet.contract import Contract
+    from trivet.serving.carried import CarriedCode
     from trivet.serving.log.writer import PredictionLog
     from trivet.settings import Settings
 
@@ -33,11 +34,28 @@ _READY_SECONDS = 1.0
 class Worker:
     """The parts of one worker, wired."""
 
-    def __init__(self, model: str, settings: Settings, clock: Clock = system_clock) -> None:
-        """Load the live versions, if there are any, and follow the live state from then on."""
+    def __init__(
+        self,
+        model: str,
+        settings: Settings,
+        clock: Clock = system_clock,
+        *,
+        shelf: Shelf | None = None,
+        code: CarriedCode | None = None,
+    ) -> None:
+        """Load the live versions, if there are any, and follow the live state from then on.
+
+        Args:
+            model: the registered model's name.
+            settings: of the project.
+            clock: for TTLs and the log.
+            shelf: where the versions lie; default: this host's.
+            code: all that versions may run; default: they run their own.
+        """
         self.settings = settings
         self._clock = clock
-        self._shelf = Shelf(settings.home, model)
+        self._shelf = shelf or Shelf(settings.home, model)
+        self._code = code
         self._stores: dict[str | None, Any] = {}
         self._cache = RowCache(settings.cache_seconds, settings.cache_rows)
         self._ready_until = 0.0
@@ -88,7 +106,10 @@ class Worker:
             log.warning("%s: %s", self._shelf.model, state)
 
     def _load(self, entry: LoadedVersion) -> Version:
-        return load_version(entry.version, self._shelf.path(entry.digest), self._open_source)
+        folder = self._shelf.path(entry.digest)
+        if self._code is not None:
+            self._code.require(folder)
+        return load_version(entry.version, folder, self._open_source)
 
     def _open_source(self, contract: Contract) -> FeatureSource:
         # Feast takes seconds to import: only a model that has features from it pays for that.

@@ -125,13 +125,13 @@ def model_inputs(bento: Path, columns: Sequence[Column], frame: pd.DataFrame) ->
 def register(settings: Settings, candidate: Candidate) -> int:
     """Compile, prove, write the contract and log; return the new version's number."""
     model = EstimatorPredictor(candidate.estimator, candidate.output)
-    pipeline = _pipeline(candidate, model)
+    pipeline = pipeline_of(candidate, model)
     values = to_columns(candidate.columns, candidate.held_out)
     proof = gather_proof(candidate.estimator, model, candidate.columns, values, pipeline.prepare)
     compiled = compile_with_parity(candidate.estimator, proof, candidate.output)
     if compiled.model is not None:
-        pipeline = _pipeline(candidate, OnnxPredictor(compiled.model, candidate.output))
-    contract = _contract(candidate, compiled, _golden(candidate, pipeline))
+        pipeline = pipeline_of(candidate, OnnxPredictor(compiled.model, candidate.output))
+    contract = contract_of(candidate, compiled, golden_rows(candidate, pipeline))
     trained_on = candidate.training_set
     with TemporaryDirectory() as folder:
         kept = _keep(candidate, Path(folder))
@@ -144,7 +144,7 @@ def register(settings: Settings, candidate: Candidate) -> int:
             postprocess=_code(candidate, "postprocess.py"),
             metrics=candidate.metrics,
             params=candidate.params,
-            tags=_lineage(contract),
+            tags=lineage_of(contract),
             run_tags={} if kept is None else {DIGEST_TAG: kept.digest, ROWS_TAG: str(kept.rows)},
             figures=candidate.figures,
             documents={
@@ -166,7 +166,8 @@ def _keep(candidate: Candidate, folder: Path) -> HeldOut | None:
     return keep_held_out(candidate.held_out, candidate.labels, candidate.output, folder)
 
 
-def _pipeline(candidate: Candidate, predictor: Predictor) -> Pipeline:
+def pipeline_of(candidate: Candidate, predictor: Predictor) -> Pipeline:
+    """Return the candidate's own steps around a predictor."""
     return Pipeline.from_code(
         _code(candidate, "preprocess.py"),
         _code(candidate, "postprocess.py"),
@@ -180,7 +181,10 @@ def _code(candidate: Candidate, name: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _contract(candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow, ...]) -> Contract:
+def contract_of(
+    candidate: Candidate, compiled: Compiled, golden: tuple[GoldenRow, ...]
+) -> Contract:
+    """Return the candidate's contract; its `files` are still empty."""
     offer = candidate.offer
     on_demand, inputs = _beside(candidate)
     return Contract(
@@ -246,7 +250,7 @@ def _asked_fields(candidate: Candidate) -> list[str]:
     return list(dict.fromkeys([*(key.name for key in _join_keys(candidate)), *sent]))
 
 
-def _golden(candidate: Candidate, pipeline: Pipeline) -> tuple[GoldenRow, ...]:
+def golden_rows(candidate: Candidate, pipeline: Pipeline) -> tuple[GoldenRow, ...]:
     """Choose rows spread over the held-out ones, and predict them by the runtime that will serve."""
     frame = candidate.held_out
     chosen = np.unique(np.linspace(0, len(frame) - 1, GOLDEN_ROWS).astype(int))
@@ -271,7 +275,7 @@ def _asked_at(rows: pd.DataFrame, number: int) -> datetime:
     return pd.Timestamp(rows["asked_at"].iloc[number]).to_pydatetime().astimezone(UTC)
 
 
-def _lineage(contract: Contract) -> dict[str, str]:
+def lineage_of(contract: Contract) -> dict[str, str]:
     """Return the tags that Feast's own MLflow integration writes and reads."""
     if contract.feature_service is None or contract.project is None:
         return {}

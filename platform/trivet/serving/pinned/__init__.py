@@ -1,0 +1,1 @@
+"""Bentos of one version: built from a registered version, served without the project and MLflow."""
