@@ -274,6 +274,24 @@ class VersionCorrupt(TrivetError):
     title = "Version corrupt"
 
 
+class VersionTooLarge(TrivetError):
+    """A version does not fit into the memory that a worker may give to the loaded ones."""
+
+    title = "Version too large"
+
+    def __init__(self, version: int, takes: int, left: int, most: int) -> None:
+        """All in bytes: what it takes, what is left for it, and the setting."""
+        super().__init__(
+            f"Version {version} takes {_mib(takes)} of memory, and of the {_mib(most)} for loaded "
+            f"versions {_mib(left)} are left.",
+            hint="TRIVET_VERSIONS_BYTES is that limit; it holds for each worker.",
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
 # --- features -------------------------------------------------------------------------------------
 
 
