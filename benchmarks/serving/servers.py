@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 READY_SECONDS = 240
+SETTLE_SECONDS = 15
 _WORKER = "_bentoml_impl.worker.service"
 
 
@@ -130,12 +131,22 @@ def running(servers: list[Server]) -> Iterator[None]:
         for server in servers:
             server.wait()
             server.pause()
+        _settle(servers)
         yield
     finally:
         for server in servers:
             server.terminate()
         for server in servers:
             server.stop()
+
+
+def _settle(servers: list[Server]) -> None:
+    """Let what a server does once, after its start, be over before anybody is measured."""
+    for server in servers:
+        server.resume()
+    time.sleep(SETTLE_SECONDS)
+    for server in servers:
+        server.pause()
 
 
 def pss_mib(process: psutil.Process) -> float:

@@ -75,6 +75,8 @@ class DataPlane:
         self._settings = settings
         self._recorder = recorder
         self._log = log
+        self.asked = 0
+        """How many requests have come in."""
         self._crowd = Crowd(
             clock, settings.feature_timeout_seconds, settings.batch_rows, self._deliver
         )
@@ -102,6 +104,7 @@ class DataPlane:
     async def answer(self, read: Read, choose: Choice, route: str) -> Answer:
         """Answer what a transport reads in a form of its own; see `predict`."""
         version: Version | None = None
+        self.asked += 1
         try:
             started = time.perf_counter()
             version = choose(self._slot)

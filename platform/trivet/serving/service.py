@@ -14,7 +14,6 @@ BentoML's own variables, as anywhere.
 from __future__ import annotations
 
 import functools
-import gc
 import inspect
 import logging
 from http import HTTPStatus
@@ -61,12 +60,8 @@ class PredictionService:
 
     @bentoml.on_startup
     def settle_memory(self) -> None:
-        """Take what was loaded out of the garbage collector's sight.
-
-        A full collection of this heap stops a worker for 100 ms and more.
-        """
-        gc.collect()
-        gc.freeze()
+        """Take what was loaded out of the garbage collector's sight; see `trivet.serving.garbage`."""
+        self.worker.settle_memory()
 
     @bentoml.on_startup
     def end_with_parent(self) -> None:

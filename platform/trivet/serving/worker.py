@@ -13,6 +13,7 @@ from trivet.features.importing import import_feast_unchecked
 from trivet.live import LoadedVersion, Shelf
 from trivet.registry.download import verify
 from trivet.serving.dataplane import DataPlane
+from trivet.serving.garbage import Keeper
 from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
 from trivet.serving.room import Room
@@ -55,11 +56,17 @@ class Worker:
         )
         self._log = _start_log(settings, model, metrics)
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
+        self._garbage = Keeper(lambda: self.dataplane.asked)
         self.slot.start(_LOOK_SECONDS)
+
+    def settle_memory(self) -> None:
+        """Let full garbage collections wait for an idle moment from now on."""
+        self._garbage.start()
 
     def stop(self) -> None:
         """Follow no more releases, and finish the log."""
         self.slot.stop()
+        self._garbage.stop()
         if self._log is not None:
             self._log.close()
 
