@@ -13,8 +13,8 @@ from pathlib import Path
 
 from journey import Project, Service
 from steady import Answer, Steady
-from trivet.contract import Contract, parse_contract
-from trivet.live import CONTRACT
+from trivet.contract import Contract, Runtime, parse_contract
+from trivet.live import CONTRACT, Shelf
 from trivet.registry import plan, release
 from trivet.registry.client import connect
 from trivet.registry.flavor import POSTPROCESS, sha256
@@ -29,6 +29,8 @@ class Change:
     version: int
     begun: float
     made: float
+    noticed: float
+    """When the live state of the host said so."""
     old_until: float
     settled: float
 
@@ -36,6 +38,11 @@ class Change:
     def seconds(self) -> float:
         """From the release to every worker answering with it."""
         return max(0.0, self.old_until - self.made)
+
+    @property
+    def after_noticed(self) -> float:
+        """From the host's live state to every worker answering with it."""
+        return max(0.0, self.old_until - self.noticed)
 
 
 class Releaser:
@@ -46,6 +53,7 @@ class Releaser:
         self.settings = load_settings(project.root)
         self.model = model
         self.client = connect(self.settings)
+        self.shelf = Shelf(self.settings.home, model)
 
     def promote(self, version: int) -> None:
         """Promote a version, without gates."""
@@ -88,9 +96,10 @@ class Releaser:
         return contract
 
 
-def change(
+def change(  # noqa: PLR0917 - who, to what, and how
     steady: Steady,
     service: Service,
+    releaser: Releaser,
     version: int,
     action: Callable[[], object],
     within: float = 30,
@@ -99,9 +108,18 @@ def change(
     begun = time.monotonic()
     action()
     made = time.monotonic()
+    while (live := releaser.shelf.read_live()) is None or live.champion != version:
+        assert time.monotonic() < made + within, service.tail()
+        time.sleep(0.005)
+    noticed = time.monotonic()
     old_until = steady.settle(version, service.workers, within)
     return Change(
-        version=version, begun=begun, made=made, old_until=old_until, settled=time.monotonic()
+        version=version,
+        begun=begun,
+        made=made,
+        noticed=noticed,
+        old_until=old_until,
+        settled=time.monotonic(),
     )
 
 
@@ -128,3 +146,10 @@ def not_live(
             for version, start, end in spans
         )
     ]
+
+
+def pyfunc(folder: Path) -> None:
+    """Have a copied version served by MLflow's own flavor; see `Releaser.vary`."""
+    contract = parse_contract((folder / CONTRACT).read_bytes())
+    runtime = Runtime(kind="pyfunc", reason="a test")
+    (folder / CONTRACT).write_text(contract.model_copy(update={"runtime": runtime}).to_json())

@@ -244,6 +244,7 @@ def test_a_more_important_version_takes_the_memory_of_a_less_important_one(
     slot.look()
     assert sorted(slot.loaded.by_number) == [1, 2]
     assert list(slot.left_out) == [5]
+    assert loader.tried == [1, 5, 2]
     shelf.write_live(live(2, 1))
     slot.look()
     assert slot.left_out == {}

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +21,7 @@ from trivet.live import Contact, FeatureCheck, Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
 from trivet.serving.room import Room
 from trivet.serving.shown import shown, told
+from trivet.serving.watched import Watched
 
 log = logging.getLogger("trivet.serving")
 
@@ -71,10 +71,11 @@ class Slot:
         self._on_look = on_look
         self._loaded = Loaded()
         self._most = most_bytes
-        self._seen: tuple[int, int] | None = None
+        self._sizes: dict[str, int] = {}
+        self._live_file = Watched(shelf.live_file)
+        self._check_file = Watched(shelf.features_file)
+        self._contact_file = Watched(shelf.contact_file)
         self._check: FeatureCheck | None = None
-        self._check_seen: tuple[int, int] | None = None
-        self._contact_seen: tuple[int, int] | None = None
         self._retry_at: float | None = None
         self._retry_seconds = _RETRY_SECONDS
         self._stop = threading.Event()
@@ -150,18 +151,14 @@ class Slot:
         return check
 
     def _look_at_check(self) -> bool:
-        mark = _mark(self._shelf.features_file)
-        if mark is None or mark == self._check_seen:
+        if not self._check_file.is_new():
             return False
-        self._check_seen = mark
         self._check = self._shelf.read_check()
         return True
 
     def _look_at_contact(self) -> bool:
-        mark = _mark(self._shelf.contact_file)
-        if mark is None or mark == self._contact_seen:
+        if not self._contact_file.is_new():
             return False
-        self._contact_seen = mark
         before, self.contact = self.contact, self._shelf.read_contact()
         if self.contact is not None and not self.contact.ok:
             log.warning(
@@ -174,13 +171,11 @@ class Slot:
         return True
 
     def _look_at_live(self) -> bool:
-        mark = _mark(self._shelf.live_file)
         due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if mark is None or (mark == self._seen and not due):
-            return False
-        if mark != self._seen:
+        if self._live_file.is_new():
             self._retry_seconds = _RETRY_SECONDS
-        self._seen = mark
+        elif not due:
+            return False
         self._retry_at = None
         live = self._shelf.read_live()
         if live is not None and not self._swap(live):
@@ -263,16 +258,20 @@ class Slot:
 
     def _ready(self, entry: LoadedVersion, left: int) -> Version | Exception:
         """Return the version, loaded already or now, or what stands in the way."""
+        room = Room(left=left, most=self._most)
         have = self._loaded.by_number.get(entry.version)
-        if have is not None and have.digest == entry.digest and have.size <= left:
-            return have
         try:
-            return self._load(entry, Room(left=left, most=self._most))
+            # It is not loaded only to find again that it does not fit.
+            room.require(entry.version, self._sizes.get(entry.digest, 0))
+            if have is None or have.digest != entry.digest:
+                have = self._load(entry, room)
+                self._sizes[entry.digest] = have.size
         except TrivetError as err:
             return err.with_traceback(None)
         except Exception as err:
             log.exception("%s: version %d cannot be loaded", self._shelf.model, entry.version)
             return RuntimeError(f"{type(err).__name__}: {err}")
+        return have
 
     def describe(self) -> dict[str, Any]:
         """Return what is loaded, as the readiness details show it."""
@@ -291,11 +290,3 @@ class Slot:
 
 def _size(versions: Iterable[Version]) -> int:
     return sum(version.size for version in versions)
-
-
-def _mark(file: Path) -> tuple[int, int] | None:
-    try:
-        stat = file.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino
