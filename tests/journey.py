@@ -161,7 +161,7 @@ class Service:
         self.project = project
         self.bento = bento
         self.workers = workers
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = project.root / f"{bento}-{self.port}.log"
         self._ready = ready
@@ -315,7 +315,8 @@ class Service:
         return self.get(path, headers={"Connection": "close"})
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -45,18 +45,20 @@ class Latencies:
     cpu_share: float
 
 
-class _Caller:
+class Caller:
     """One kept connection, with at most one request under way."""
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.due = 0.0
-        self._got = b""
+        self.got = b""
+        """What has come of the answer."""
         self._whole = 0
 
     def send(self, request: bytes, due: float) -> None:
-        self.due, self._got, self._whole = due, b"", 0
+        """Send a request that was due at a moment; the one before has been answered."""
+        self.due, self.got, self._whole = due, b"", 0
         self.socket.sendall(request)
 
     def receive(self) -> int | None:
@@ -64,15 +66,16 @@ class _Caller:
         part = self.socket.recv(1 << 18)
         if not part:
             raise ConnectionError("the server closed a connection under a request")
-        self._got += part
+        self.got += part
         if not self._whole:
-            head = self._got.find(b"\r\n\r\n")
+            head = self.got.find(b"\r\n\r\n")
             if head < 0:
                 return None
-            self._whole = head + 4 + _length(self._got[:head])
-        return int(self._got[9:12]) if len(self._got) >= self._whole else None
+            self._whole = head + 4 + _length(self.got[:head])
+        return int(self.got[9:12]) if len(self.got) >= self._whole else None
 
     def fileno(self) -> int:
+        """Return the socket's, for `select`."""
         return self.socket.fileno()
 
 
@@ -114,7 +117,7 @@ def run(
 ) -> Latencies:
     """Send at a rate, and return how long answers took from the moments at which they were due."""
     requests = requests_of(bodies, host, port, path)
-    idle = deque(_Caller(host, port) for _ in range(connections))
+    idle = deque(Caller(host, port) for _ in range(connections))
     everyone = list(idle)
     gc.collect()
     gc.disable()
@@ -144,12 +147,12 @@ def run(
 
 
 def _drive(
-    requests: list[bytes], idle: deque[_Caller], due: list[float]
+    requests: list[bytes], idle: deque[Caller], due: list[float]
 ) -> tuple[list[float], list[float], int]:
     took: list[float] = []
     late: list[float] = []
     waiting: deque[float] = deque()
-    busy: set[_Caller] = set()
+    busy: set[Caller] = set()
     at, failed, end = 0, 0, due[-1] + _DRAIN_SECONDS
     while at < len(due) or waiting or busy:
         now = time.perf_counter()

@@ -315,6 +315,20 @@ class CodeNotCarried(TrivetError):
         )
 
 
+class VersionTooLarge(TrivetError):
+    """A version does not fit into the memory that a worker may give to the loaded ones."""
+
+    title = "Version too large"
+
+    def __init__(self, version: int, takes: int, left: int, most: int) -> None:
+        """All in bytes: what it takes, what is left for it, and the setting."""
+        super().__init__(
+            f"Version {version} takes {_mib(takes)} of memory, and of the {_mib(most)} for loaded "
+            f"versions {_mib(left)} are left.",
+            hint="TRIVET_VERSIONS_BYTES is that limit; it holds for each worker.",
+        )
+
+
 class BentoNotBuilt(TrivetError):
     """BentoML, or what a bento is made of, would not have it."""
 
@@ -511,3 +525,7 @@ def without_secrets(text: str) -> str:
     'postgresql://…@db/mlflow?sslpassword=…'
     """
     return _IN_QUERY.sub(r"\1=…", _IN_ADDRESS.sub("…@", text))
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

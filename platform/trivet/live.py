@@ -3,6 +3,7 @@
     <home>/models/<model>/versions/<digest>/   one folder a version, complete or not there
     <home>/models/<model>/live.json            which of them answer, replaced as a whole
     <home>/models/<model>/features.json        whether Feast still offers what the champion relies on
+    <home>/models/<model>/registry.json        whether the follower reaches MLflow
 
 The follower writes, workers read. Neither side needs MLflow to read, so a service starts and goes on
 while MLflow is down.
@@ -40,6 +41,7 @@ class Live(BaseModel):
     model: str
     champion: int
     versions: tuple[LoadedVersion, ...]
+    """The champion, the one before it, then the others: the order in which they get memory."""
     release: str
     """Run id of the ledger's release that made the champion live."""
     since: datetime
@@ -61,6 +63,17 @@ class FeatureCheck(BaseModel):
     """Why nothing could be compared; None when it was."""
 
 
+class Contact(BaseModel):
+    """Whether the follower reaches the registry, and since when that is so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ok: bool
+    since: datetime
+    why: str | None = None
+    """What stands in the way; None where nothing does."""
+
+
 class Shelf:
     """The folder of one model on this host."""
 
@@ -71,6 +84,7 @@ class Shelf:
         self.versions = self.folder / "versions"
         self.live_file = self.folder / "live.json"
         self.features_file = self.folder / "features.json"
+        self.contact_file = self.folder / "registry.json"
         self.lock_file = self.folder / "follower.lock"
 
     def path(self, digest: str) -> Path:
@@ -100,6 +114,18 @@ class Shelf:
     def write_check(self, check: FeatureCheck) -> None:
         """Replace what was found; see `write_live`."""
         _replace(self.features_file, check)
+
+    def read_contact(self) -> Contact | None:
+        """Return whether the follower reaches the registry; None: it has never said."""
+        try:
+            document = self.contact_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        return Contact.model_validate_json(document)
+
+    def write_contact(self, contact: Contact) -> None:
+        """Replace what was said of the registry; see `write_live`."""
+        _replace(self.contact_file, contact)
 
 
 def _replace(file: Path, document: BaseModel) -> None:

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1, description="Most bytes in one request's body."
     )
+    versions_bytes: int = Field(
+        default=2 * 2**30, ge=1, description="Most bytes of memory for a worker's loaded versions."
+    )
     poll_seconds: float = Field(
         default=0.5, gt=0, description="How often the follower asks MLflow for the live version."
     )

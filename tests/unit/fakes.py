@@ -210,7 +210,7 @@ def filled_slot(folder: Path, *versions: Version) -> Slot:
     """Return a slot in which these versions are loaded, the first as champion."""
     have = {one.number: one for one in versions}
     shelf = Shelf(folder, "shop")
-    slot = Slot(shelf, lambda entry: have[entry.version], on_swap=lambda _: None)
+    slot = Slot(shelf, lambda entry, _: have[entry.version], on_swap=lambda _: None)
     if versions:
         shelf.write_live(live(*have))
         slot.look()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 METRICS = ROOT / "platform" / "trivet" / "serving" / "metrics.py"
 # Prometheus's own.
-_WORDS = {"up", "time", "max", "sum", "rate", "by", "on", "and", "unless"}
+_WORDS = {"up", "time", "max", "min", "sum", "rate", "by", "on", "and", "unless"}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -24,13 +24,15 @@ def rules() -> list[dict[str, Any]]:
 
 
 def test_there_is_a_rule_for_whatever_must_wake_somebody() -> None:
-    """Stale features, no champion, errors, a refused release, features that no longer fit."""
+    """Stale features, no champion, errors, a refused release, what no longer fits or is not there."""
     assert {rule["alert"] for rule in rules()} == {
         "TrivetViewStale",
         "TrivetNoChampion",
         "TrivetErrors",
         "TrivetReleaseRefused",
         "TrivetFeaturesChanged",
+        "TrivetVersionsLeftOut",
+        "TrivetRegistryUnreachable",
     }
 
 

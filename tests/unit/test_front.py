@@ -172,7 +172,10 @@ def test_the_status_lists_what_is_loaded(client: Client) -> None:
         "model": "shop",
         "champion": 2,
         "versions": [1, 2],
+        "left_out": {},
+        "bytes": 0,
         "refused": None,
+        "registry": None,
         "features": None,
     }
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from trivet.serving.garbage import Keeper, settle
+from trivet.serving.garbage import Keeper, settle, settle_more
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,19 @@ def test_cycles_that_were_made_before_the_last_settling_are_found_by_the_next() 
     assert gone() is not None
     settle()
     assert gone() is None
+
+
+def test_a_worker_that_is_never_idle_looks_at_what_is_new_alone() -> None:
+    """What was taken out of sight before costs it nothing."""
+    old = _Node()
+    settle()
+    new = _Node()
+    gone = [weakref.ref(old), weakref.ref(new)]
+    del old, new
+    settle_more()
+    assert [trace() is None for trace in gone] == [False, True]
+    settle()
+    assert [trace() is None for trace in gone] == [True, True]
 
 
 def test_a_worker_collects_once_it_is_idle_after_requests() -> None:

@@ -71,7 +71,7 @@ def exposition() -> str:
     metrics.refused(2, 422)
     metrics.refused(None, 503)
     metrics.live(2)
-    metrics.state(refused=True, differences=3)
+    metrics.state(refused=True, differences=3, left_out=1, held_bytes=7, reachable=False)
     metrics.views([USERS, View(name="planes", join_keys=("user_id",))])
     return prometheus_client.generate_latest().decode()
 
@@ -122,3 +122,6 @@ def test_what_is_refused_and_what_no_longer_fits_is_a_number(exposition: str) ->
     """An alert looks at it."""
     assert 'trivet_release_refused{model="shop"} 1.0' in exposition
     assert 'trivet_feature_differences{model="shop"} 3.0' in exposition
+    assert 'trivet_versions_left_out{model="shop"} 1.0' in exposition
+    assert 'trivet_loaded_versions_bytes{model="shop"} 7.0' in exposition
+    assert 'trivet_registry_reachable{model="shop"} 0.0' in exposition

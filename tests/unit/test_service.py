@@ -28,6 +28,10 @@ def post(folder: Path, instances: list[Any]) -> httpx.Response:
         def __init__(self) -> None:
             self.worker: Any = Served(folder, version(1))
 
+        @bentoml.on_startup
+        def settle_memory(self) -> None:
+            pass
+
         @bentoml.on_shutdown
         def stop_worker(self) -> None:
             pass

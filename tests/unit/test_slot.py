@@ -15,8 +15,9 @@ from trivet.errors import (
     VersionCorrupt,
     VersionNotLoaded,
 )
-from trivet.live import FeatureCheck, LoadedVersion, Shelf
+from trivet.live import Contact, FeatureCheck, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
+from trivet.serving.room import Room
 from trivet.serving.slot import Slot
 from unit.fakes import NOON, filled_slot, live, shop, version
 
@@ -27,15 +28,22 @@ class Loader:
     def __init__(self) -> None:
         """Nothing is broken at first."""
         self.loaded: list[int] = []
+        self.tried: list[int] = []
+        self.sizes: dict[int, int] = {}
+        self.on_load: Callable[[int], object] = lambda _: None
         self.broken: dict[int, Exception] = {}
 
-    def __call__(self, entry: LoadedVersion) -> Version:
+    def __call__(self, entry: LoadedVersion, room: Room) -> Version:
         """Load one."""
         if entry.version in self.broken:
             raise self.broken[entry.version]
+        self.tried.append(entry.version)
+        size = self.sizes.get(entry.version, 1)
+        room.require(entry.version, size)
         self.loaded.append(entry.version)
+        self.on_load(entry.version)
         made = version(entry.version, contract=shop())
-        made.digest = entry.digest
+        made.digest, made.size = entry.digest, size
         return made
 
 
@@ -69,7 +77,10 @@ def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loa
         "model": "shop",
         "champion": None,
         "versions": [],
+        "left_out": {},
+        "bytes": 0,
         "refused": None,
+        "registry": None,
         "features": None,
     }
 
@@ -89,7 +100,10 @@ def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
         "model": "shop",
         "champion": 2,
         "versions": [1, 2],
+        "left_out": {},
+        "bytes": 2,
         "refused": None,
+        "registry": None,
         "features": None,
     }
 
@@ -183,6 +197,111 @@ def test_another_version_that_cannot_be_loaded_is_left_out(shelf: Shelf, loader:
     assert slot.champion().number == 2
     with pytest.raises(VersionNotLoaded, match="alias 'v1'"):
         slot.alias("v1")
+
+
+def test_a_champion_that_is_loaded_already_does_not_wait_for_the_others(
+    shelf: Shelf, loader: Loader
+) -> None:
+    """A rollback is a pointer, though the version before that one has to be loaded."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_live(live(3, 2))
+    slot.look()
+    seen: list[int] = []
+    loader.on_load = lambda _: seen.append(slot.champion().number)
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert seen == [2]
+    assert sorted(slot.loaded.by_number) == [1, 2]
+
+
+def test_versions_get_memory_in_the_order_of_the_live_state(
+    shelf: Shelf, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The champion first; one that is too large is left out, and a smaller one after it is not."""
+    loader.sizes = {3: 40, 2: 30, 7: 50, 5: 20}
+    slot = Slot(shelf, loader, on_swap=lambda _: None, most_bytes=100)
+    shelf.write_live(live(3, 2, 7, 5))
+    slot.look()
+    state = slot.describe()
+    assert (state["versions"], state["bytes"]) == ([2, 3, 5], 90)
+    assert list(state["left_out"]) == ["7"]
+    assert "TRIVET_VERSIONS_BYTES" in state["left_out"]["7"]
+    assert "version 7 is not loaded: Version 7 takes" in caplog.text
+    with pytest.raises(VersionNotLoaded, match="loaded versions: 2, 3, 5"):
+        slot.version("7")
+
+
+def test_a_more_important_version_takes_the_memory_of_a_less_important_one(
+    shelf: Shelf, loader: Loader
+) -> None:
+    """Version 5 had an alias and room; the new champion and the one before it come first."""
+    loader.sizes = {1: 40, 2: 40, 5: 50}
+    slot = Slot(shelf, loader, on_swap=lambda _: None, most_bytes=100)
+    shelf.write_live(live(1, 5))
+    slot.look()
+    assert sorted(slot.loaded.by_number) == [1, 5]
+    shelf.write_live(live(2, 1, 5))
+    slot.look()
+    assert sorted(slot.loaded.by_number) == [1, 2]
+    assert list(slot.left_out) == [5]
+    assert loader.tried == [1, 5, 2]
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert slot.left_out == {}
+
+
+def test_a_champion_that_is_too_large_is_refused_and_not_tried_again(
+    shelf: Shelf, loader: Loader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old one stays; it does not become smaller by trying."""
+    monkeypatch.setattr("trivet.serving.slot._RETRY_SECONDS", 0.0)
+    loader.sizes = {1: 40, 2: 101}
+    slot = Slot(shelf, loader, on_swap=lambda _: None, most_bytes=100)
+    shelf.write_live(live(1))
+    slot.look()
+    shelf.write_live(live(2, 1))
+    slot.look()
+    slot.look()
+    assert slot.champion().number == 1
+    assert slot.refused is not None
+    assert "TRIVET_VERSIONS_BYTES" in slot.refused
+    assert loader.tried == [1, 2]
+    (said,) = (one for one in caplog.records if one.levelname == "ERROR")
+    assert "not released here: version 2" in said.getMessage()
+
+
+def test_a_champion_may_replace_one_beside_which_it_has_no_room(
+    shelf: Shelf, loader: Loader
+) -> None:
+    """The old one answers until then, and is dropped."""
+    loader.sizes = {1: 60, 2: 60}
+    slot = Slot(shelf, loader, on_swap=lambda _: None, most_bytes=100)
+    shelf.write_live(live(1))
+    slot.look()
+    shelf.write_live(live(2, 1))
+    slot.look()
+    assert (slot.champion().number, sorted(slot.loaded.by_number)) == (2, [2])
+
+
+def test_whether_the_registry_is_reached_is_shown_and_said(
+    shelf: Shelf, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the workers too: a follower's words are in another process' log."""
+    slot = Slot(shelf, loader, on_swap=lambda _: None)
+    shelf.write_contact(Contact(ok=True, since=NOON))
+    slot.look()
+    assert caplog.text == ""
+    why = "MLflow does not answer."
+    shelf.write_contact(Contact(ok=False, since=NOON, why=why))
+    slot.look()
+    shown = {"ok": False, "since": NOON.isoformat(), "why": why}
+    assert slot.describe()["registry"] == shown
+    shelf.write_contact(Contact(ok=True, since=NOON))
+    slot.look()
+    assert [one.getMessage() for one in caplog.records] == [
+        f"shop: the last good version serves from its local copy, as the registry is away: {why}",
+        "shop: the registry answers again",
+    ]
 
 
 def test_what_the_follower_refuses_is_passed_on(shelf: Shelf, loader: Loader) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from trivet.errors import VersionCorrupt
 from trivet.runtime.steps import load_postprocess, load_preprocess
+
+
+class Owner:
+    """Whoever uses a step."""
 
 
 def write(folder: Path, code: str, name: str = "preprocess") -> Path:
@@ -41,6 +47,45 @@ def test_a_file_that_changes_is_other_code(tmp_path: Path) -> None:
     assert load_preprocess(path)({}) == "old"
     path.write_text("def preprocess(columns): return 'new'\n")
     assert load_preprocess(path)({}) == "new"
+
+
+def test_code_lives_as_long_as_its_last_owner(tmp_path: Path) -> None:
+    """At once, and not at the next full garbage collection: a worker under load has none."""
+    code = "class Table:\n    pass\nTABLE = Table()\ndef preprocess(c): return TABLE\n"
+    path = write(tmp_path, code)
+    gc.disable()
+    try:
+        owners = [Owner(), Owner()]
+        first, second = (load_preprocess(path, owner) for owner in owners)
+        table, name = weakref.ref(first({})), first.__module__
+        assert second({}) is table()
+        owners.pop()
+        assert first({}) is table()
+        assert name in sys.modules
+        owners.clear()
+        assert table() is None
+        assert name not in sys.modules
+    finally:
+        gc.enable()
+
+
+def test_code_without_an_owner_stays(tmp_path: Path) -> None:
+    """Whoever trains may keep the function."""
+    path = write(tmp_path, "SCALE = 3\ndef preprocess(c): return SCALE\n")
+    kept = load_preprocess(path)
+    owner = Owner()
+    assert load_preprocess(path, owner) is kept
+    del owner
+    assert kept({}) == 3
+
+
+def test_code_that_is_loaded_again_is_as_new(tmp_path: Path) -> None:
+    """A version comes back after it was dropped."""
+    path = write(tmp_path, "CALLS = []\ndef preprocess(c): CALLS.append(c); return len(CALLS)\n")
+    for _ in range(2):
+        owner = Owner()
+        assert load_preprocess(path, owner)({}) == 1
+        del owner
 
 
 def test_code_may_declare_a_dataclass(tmp_path: Path) -> None:

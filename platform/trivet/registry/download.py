@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from trivet.registry.versions import digest_of, find_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_log = logging.getLogger(__name__)
 
 
 def read_contract(client: MlflowClient, model: str, version: int) -> Contract:
@@ -40,7 +43,8 @@ def read_contract(client: MlflowClient, model: str, version: int) -> Contract:
 def fetch(client: MlflowClient, model: str, version: int, shelf: Shelf) -> str:
     """Bring a version to this host, verified, and return its contract's digest.
 
-    The folder appears on the shelf as a whole or not at all; one that is there is taken as it is.
+    The folder appears on the shelf as a whole or not at all. One that is there is taken if it is as it
+    should be, and replaced if not.
 
     Raises:
         UnknownModel: there is no such version.
@@ -49,12 +53,15 @@ def fetch(client: MlflowClient, model: str, version: int, shelf: Shelf) -> str:
         RegistryUnavailable: MLflow does not answer.
     """
     digest = digest_of(find_version(client, model, version))
-    target = shelf.path(digest)
-    if target.is_dir():
+    target, name = shelf.path(digest), f"{model} version {version}"
+    if _is_whole(target, digest, name):
         return digest
     shelf.versions.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=shelf.versions) as partial:
-        _move(bring(client, model, version, Path(partial) / "version"), target)
+        folder = bring(client, model, version, Path(partial) / "version")
+        if target.is_dir():
+            target.rename(Path(partial) / "broken")
+        _move(folder, target)
     return digest
 
 
@@ -68,6 +75,17 @@ def bring(client: MlflowClient, model: str, version: int, folder: Path) -> Path:
     found = download(client, f"models:/{model}/{version}", folder)
     verify(found, digest, f"{model} version {version}")
     return found
+
+
+def _is_whole(folder: Path, digest: str, name: str) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        verify(folder, digest, name)
+    except (VersionCorrupt, ContractUnreadable) as err:
+        _log.warning("the local copy is brought again: %s", err)
+        return False
+    return True
 
 
 def verify(folder: Path, digest: str, name: str) -> Contract:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from trivet.clock import Clock, system_clock
 from trivet.errors import RegistryUnavailable, ReleaseConflict, TrivetError
-from trivet.live import Shelf
+from trivet.live import Contact, Shelf
 from trivet.registry import claim, ledger, release, shelve
 from trivet.registry.client import connect, require_database
 from trivet.registry.gate import Gates
@@ -81,6 +81,7 @@ class Follower:
         self._settled: _Seen | None = None
         self._unsettled: _Seen | None = None
         self._complaint: str | None = None
+        self._told: Contact | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Poll until `stop` is set; wait first until no other follower of this host holds the lock.
@@ -115,7 +116,7 @@ class Follower:
             self._settled, self._unsettled = seen, None
 
     def _poll(self, stop: threading.Event) -> None:
-        self._settled = self._unsettled = None
+        self._settled = self._unsettled = self._told = None
         self._start_looking_beside(stop)
         while True:
             try:
@@ -211,6 +212,8 @@ class Follower:
         return True
 
     def _complain(self, what: str | None, err: Exception | None = None) -> None:
+        """Say once what stands in the way, or that nothing does any more, here and on the shelf."""
+        self._tell(what)
         if what == self._complaint:
             return
         self._complaint = what
@@ -218,3 +221,14 @@ class Follower:
             _log.info("%s: following the registry again", self._model)
         else:
             _log.warning("%s: the live state stays as it is: %s", self._model, what, exc_info=err)
+
+    def _tell(self, what: str | None) -> None:
+        if self._told is not None and self._told.why == what:
+            return
+        told = Contact(ok=what is None, since=self._clock(), why=what)
+        try:
+            self._shelf.write_contact(told)
+        except OSError as err:  # the disk is full; the next poll tries again
+            _log.warning("%s: %s cannot be written: %s", self._model, self._shelf.contact_file, err)
+        else:
+            self._told = told

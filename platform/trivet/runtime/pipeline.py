@@ -82,12 +82,12 @@ class Pipeline:
         predictor: Predictor,
         output: Classification | Regression,
     ) -> Pipeline:
-        """Join a predictor with code steps wherever their files lie."""
+        """Join a predictor with code steps wherever their files lie; they live as long as it does."""
         return cls(
             predictor,
             output,
-            preprocess=None if preprocess is None else load_preprocess(preprocess),
-            postprocess=None if postprocess is None else load_postprocess(postprocess),
+            preprocess=None if preprocess is None else load_preprocess(preprocess, predictor),
+            postprocess=None if postprocess is None else load_postprocess(postprocess, predictor),
         )
 
     def prepare(self, columns: Columns) -> Columns:

@@ -14,16 +14,23 @@ log = logging.getLogger("trivet.serving")
 
 _LOOK_SECONDS = 1.0
 
-_followers: list[subprocess.Popen[bytes]] = []
-"""Kept for the life of the parent: the follower ends when its standard input does."""
+_AGAIN_SECONDS = 5.0
+"""Between the end of a follower and the start of the next: one that fails at once takes a core."""
 
 
 def start_follower(model: str) -> None:
-    """Start `trivet follow MODEL` as a process of its own.
+    """Start `trivet follow MODEL` as a process of its own, and another one whenever it ends.
 
     It alone imports MLflow. Its standard input is a pipe from this process that nobody writes to: the
     system closes it however this process ends, `kill -9` included, and the follower ends at that.
     """
+    follower = _start(model)
+    threading.Thread(
+        target=_keep_following, args=(model, follower), name="trivet-follower", daemon=True
+    ).start()
+
+
+def _start(model: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "trivet.follow", model]
     follower = subprocess.Popen(  # noqa: S603 - our own module, with this interpreter
         command,
@@ -31,8 +38,16 @@ def start_follower(model: str) -> None:
         # Ctrl-C in a terminal reaches a whole group; the follower waits for its service instead.
         start_new_session=True,
     )
-    _followers.append(follower)
     log.info("%s: follower started (process %d)", model, follower.pid)
+    return follower
+
+
+def _keep_following(model: str, follower: subprocess.Popen[bytes]) -> None:
+    while True:
+        code = follower.wait()
+        log.error("%s: the follower has ended (%d), another one is started", model, code)
+        time.sleep(_AGAIN_SECONDS)
+        follower = _start(model)
 
 
 def end_with_parent() -> None:

@@ -16,6 +16,7 @@ from trivet.runtime.onnx import OnnxPredictor
 from trivet.runtime.pipeline import Pipeline, Predicted, verify_golden_rows
 from trivet.runtime.predictor import Predictor
 from trivet.serving.asking import Asked, Asker
+from trivet.serving.room import Room, measured, size_of_files
 from trivet.serving.settling import Prepared, Transform, settle
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Version:
         self._transforms = transforms
         self.quick = False
         """Whether a small batch is predicted faster than it is handed to a thread; see `verify`."""
+        self.size = 0
+        """Bytes of memory that it takes, as far as that is known; see `trivet.serving.room`."""
 
     def check(self, instances: list[Any]) -> Asked:
         """Check instances against the contract."""
@@ -106,7 +109,10 @@ class FeatureSource:
 
 
 def load_version(
-    number: int, folder: Path, open_source: Callable[[Contract], FeatureSource]
+    number: int,
+    folder: Path,
+    open_source: Callable[[Contract], FeatureSource],
+    room: Room | None = None,
 ) -> Version:
     """Load a version from its local copy and verify its golden rows.
 
@@ -114,17 +120,29 @@ def load_version(
         number: of the version.
         folder: the complete local copy.
         open_source: opens the features; called only for a contract with features from Feast.
+        room: what it may take; None: anything.
 
     Raises:
         VersionCorrupt: the copy cannot be read or does not answer as its contract says.
+        VersionTooLarge: it does not fit; nothing of it stays.
     """
-    contract, pipeline = load_pipeline(number, folder)
-    if contract.feature_service is None:
-        version = Version(number, contract, pipeline, reader=None)
-    else:
-        source = open_source(contract)
-        version = Version(number, contract, pipeline, source.reader, source.transforms)
-    version.verify()
+    contract = _contract(number, folder)
+    size = size_of_files(folder, contract)
+    if room is not None:
+        room.require(number, size)
+    source = None if contract.feature_service is None else open_source(contract)
+    with measured() as grown:
+        version = Version(
+            number,
+            contract,
+            _pipeline(folder, contract),
+            reader=None if source is None else source.reader,
+            transforms=() if source is None else source.transforms,
+        )
+        version.verify()
+    version.size = max(size, grown.size)
+    if room is not None:
+        room.require(number, version.size)
     return version
 
 
@@ -134,11 +152,19 @@ def load_pipeline(number: int, folder: Path) -> tuple[Contract, Pipeline]:
     Raises:
         VersionCorrupt: the copy cannot be read.
     """
+    contract = _contract(number, folder)
+    return contract, _pipeline(folder, contract)
+
+
+def _contract(number: int, folder: Path) -> Contract:
     try:
-        contract = parse_contract((folder / CONTRACT).read_bytes())
+        return parse_contract((folder / CONTRACT).read_bytes())
     except OSError as err:
         raise VersionCorrupt(f"Version {number} has no readable contract: {err}") from err
-    return contract, Pipeline.load(folder, _predictor(folder, contract), contract.output)
+
+
+def _pipeline(folder: Path, contract: Contract) -> Pipeline:
+    return Pipeline.load(folder, _predictor(folder, contract), contract.output)
 
 
 def _predictor(folder: Path, contract: Contract) -> Predictor:

@@ -87,6 +87,24 @@ class Metrics:
             labelnames=["model"],
             multiprocess_mode="mostrecent",
         )
+        self._left_out = prometheus.Gauge(
+            name="trivet_versions_left_out",
+            documentation="Versions that should be loaded and are not.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
+        self._held = prometheus.Gauge(
+            name="trivet_loaded_versions_bytes",
+            documentation="Memory that a worker's loaded versions take, as far as that is known.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
+        self._reachable = prometheus.Gauge(
+            name="trivet_registry_reachable",
+            documentation="1 while the follower reaches the registry, 0 while it does not.",
+            labelnames=["model"],
+            multiprocess_mode="mostrecent",
+        )
         self._differences = prometheus.Gauge(
             name="trivet_feature_differences",
             documentation="Ways in which Feast no longer offers what the live version relies on.",
@@ -143,10 +161,30 @@ class Metrics:
         """Say which version is champion in this worker."""
         self._live.labels(self._model).set(version)
 
-    def state(self, *, refused: bool, differences: int) -> None:
-        """Say whether this worker answers with what is asked for, and whether Feast still fits it."""
+    def state(
+        self,
+        *,
+        refused: bool,
+        differences: int,
+        left_out: int = 0,
+        held_bytes: int = 0,
+        reachable: bool | None = None,
+    ) -> None:
+        """Say what state this worker is in.
+
+        Args:
+            refused: whether something is asked for that does not answer here.
+            differences: in which Feast no longer fits the champion.
+            left_out: versions that should be loaded and are not.
+            held_bytes: that the loaded ones take.
+            reachable: whether the registry is; None: not known.
+        """
         self._refused.labels(self._model).set(refused)
         self._differences.labels(self._model).set(differences)
+        self._left_out.labels(self._model).set(left_out)
+        self._held.labels(self._model).set(held_bytes)
+        if reachable is not None:
+            self._reachable.labels(self._model).set(reachable)
 
     def views(self, views: Sequence[View]) -> None:
         """Say which feature views the live version reads, and how long their values hold."""

@@ -1,8 +1,9 @@
 """The model slot of a worker: the versions that answer now, and how they are swapped.
 
-A thread looks at the host's live state. When it changes, new versions are loaded and warmed beside
-the old ones; then one assignment swaps them. A request keeps the version that it began with, so an old
-one is gone when its last request is.
+A thread looks at the host's live state. When it changes, the new champion is loaded and warmed beside
+the old one; then one assignment swaps them. A champion that is loaded already, as after a rollback, is
+there at once. The others follow in the order of the live state, as long as there is memory for them.
+A request keeps the version that it began with, so an old one is gone when its last request is.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from trivet.errors import NoChampion, TrivetError, VersionNotLoaded
-from trivet.live import FeatureCheck, Live, LoadedVersion, Shelf
+from trivet.errors import NoChampion, TrivetError, VersionNotLoaded, VersionTooLarge
+from trivet.live import Contact, FeatureCheck, Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
+from trivet.serving.room import Room
+from trivet.serving.shown import shown, told
+from trivet.serving.watched import Watched
 
 log = logging.getLogger("trivet.serving")
 
 _RETRY_SECONDS = 5.0
-"""How long after a version could not be loaded it is tried again."""
+"""How long after a version could not be loaded it is tried again; twice as long each time after."""
+_MOST_RETRY_SECONDS = 60.0
+_ANY = 2**63
+"""Bytes: no limit."""
 
-Load = Callable[[LoadedVersion], Version]
+Load = Callable[[LoadedVersion, Room], Version]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +53,39 @@ class Slot:
         *,
         on_swap: Callable[[int], None],
         on_look: Callable[[], None] = lambda: None,
+        most_bytes: int = _ANY,
     ) -> None:
-        """`load` makes a version ready; `on_swap` is told each new champion.
+        """Nothing is loaded before the first look.
 
-        `on_look` is called after each look that found something new, swapped or refused.
+        Args:
+            shelf: of the model.
+            load: makes a version ready.
+            on_swap: is told each new champion.
+            on_look: is called after each look that found something new, swapped or refused.
+            most_bytes: of memory for all loaded versions. One that is being loaded, and the old
+                champion until the new one answers, come on top of it.
         """
         self._shelf = shelf
         self._load = load
         self._on_swap = on_swap
         self._on_look = on_look
         self._loaded = Loaded()
-        self._seen: tuple[int, int] | None = None
+        self._most = most_bytes
+        self._sizes: dict[str, int] = {}
+        self._live_file = Watched(shelf.live_file)
+        self._check_file = Watched(shelf.features_file)
+        self._contact_file = Watched(shelf.contact_file)
         self._check: FeatureCheck | None = None
-        self._check_seen: tuple[int, int] | None = None
         self._retry_at: float | None = None
+        self._retry_seconds = _RETRY_SECONDS
         self._stop = threading.Event()
-        self._said: dict[int, str] = {}
+        self._said: dict[int | None, str] = {}
         self.refused: str | None = None
         """Why the live state on disk is not the one that answers; None when it is."""
+        self.left_out: dict[int, str] = {}
+        """Versions that should be ready and are not, and why."""
+        self.contact: Contact | None = None
+        """Whether the follower reaches the registry; None: it has not said yet."""
 
     def start(self, every_seconds: float) -> None:
         """Load what is live, then follow it in a thread until `stop`."""
@@ -86,6 +107,11 @@ class Slot:
     def loaded(self) -> Loaded:
         """What answers now."""
         return self._loaded
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that the loaded versions take, as far as that is known."""
+        return _size(self._loaded.by_number.values())
 
     def champion(self) -> Version:
         """Return the live version.
@@ -112,8 +138,8 @@ class Slot:
 
     def look(self) -> None:
         """Compare with the live state on disk, and swap if it has changed."""
-        checked = self._look_at_check()
-        if self._look_at_live() or checked:
+        news = [self._look_at_check(), self._look_at_contact(), self._look_at_live()]
+        if any(news):
             self._on_look()
 
     @property
@@ -125,24 +151,37 @@ class Slot:
         return check
 
     def _look_at_check(self) -> bool:
-        mark = _mark(self._shelf.features_file)
-        if mark is None or mark == self._check_seen:
+        if not self._check_file.is_new():
             return False
-        self._check_seen = mark
         self._check = self._shelf.read_check()
         return True
 
-    def _look_at_live(self) -> bool:
-        mark = _mark(self._shelf.live_file)
-        due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if mark is None or (mark == self._seen and not due):
+    def _look_at_contact(self) -> bool:
+        if not self._contact_file.is_new():
             return False
-        self._seen = mark
+        before, self.contact = self.contact, self._shelf.read_contact()
+        if self.contact is not None and not self.contact.ok:
+            log.warning(
+                "%s: the last good version serves from its local copy, as the registry is away: %s",
+                self._shelf.model,
+                self.contact.why,
+            )
+        elif before is not None and not before.ok:
+            log.warning("%s: the registry answers again", self._shelf.model)
+        return True
+
+    def _look_at_live(self) -> bool:
+        due = self._retry_at is not None and time.monotonic() >= self._retry_at
+        if self._live_file.is_new():
+            self._retry_seconds = _RETRY_SECONDS
+        elif not due:
+            return False
         self._retry_at = None
         live = self._shelf.read_live()
         if live is not None and not self._swap(live):
             # What stood in the way may pass, such as a feature registry that is down.
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self._retry_at = time.monotonic() + self._retry_seconds
+            self._retry_seconds = min(2 * self._retry_seconds, _MOST_RETRY_SECONDS)
         return True
 
     def _one(self, number: int | None, wanted: str) -> Version:
@@ -159,48 +198,80 @@ class Slot:
                 log.exception("%s: the live state could not be followed", self._shelf.model)
 
     def _swap(self, live: Live) -> bool:
-        """Return whether every version of the live state is loaded now."""
-        ready = {entry.version: self._ready(entry) for entry in live.versions}
-        versions = {number: v for number, v in ready.items() if isinstance(v, Version)}
-        if live.champion not in versions:
-            self.refused = f"version {live.champion}: {ready.get(live.champion, 'has no copy')}"
-            self._say(logging.ERROR, f"not released here: {self.refused}")
-            return False
+        """Make the live state what answers; return False where another try may do more."""
+        entry = next((one for one in live.versions if one.version == live.champion), None)
+        champion = "has no copy" if entry is None else self._ready(entry, self._most)
+        if not isinstance(champion, Version):
+            self.refused = f"version {live.champion}: {champion}"
+            self._say(None, logging.ERROR, f"not released here: {self.refused}")
+            return isinstance(champion, VersionTooLarge)
         before = self._loaded.champion
+        self._answer_with(live, [champion])
+        self.refused = live.refused
+        self._on_swap(champion.number)
+        if before is None or before.number != champion.number:
+            self._say(None, logging.INFO, f"version {champion.number} answers now")
+        return self._load_others(live, champion)
+
+    def _load_others(self, live: Live, champion: Version) -> bool:
+        """Load what is missing, the more important first; see `_swap`."""
+        ready, left_out, again = [champion], {}, False
+        for entry in live.versions:
+            if entry.version == champion.number:
+                continue
+            one = self._ready(entry, self._most - _size(ready))
+            if isinstance(one, Version):
+                ready.append(one)
+                self._answer_with(live, ready)
+            else:
+                left_out[entry.version] = str(one)
+                again = again or not isinstance(one, VersionTooLarge)
+                self._say(entry.version, logging.WARNING, f"not loaded: {one}")
+        for number in self.left_out.keys() - left_out:
+            self._said.pop(number, None)
+        self.left_out = left_out
+        self._answer_with(live, ready)
+        return not again
+
+    def _answer_with(self, live: Live, ready: list[Version]) -> None:
+        """Answer with these versions, and as long as there is room with others loaded before."""
+        wanted = {(entry.version, entry.digest) for entry in live.versions}
+        chosen = {one.number: one for one in ready}
+        for number, one in self._loaded.by_number.items():
+            fits = _size(chosen.values()) + one.size <= self._most
+            if number not in chosen and (number, one.digest) in wanted and fits:
+                chosen[number] = one
         self._loaded = Loaded(
-            champion=versions[live.champion],
-            by_number=MappingProxyType(versions),
+            champion=ready[0],
+            by_number=MappingProxyType(chosen),
             by_alias=MappingProxyType(
                 {alias: e.version for e in live.versions for alias in e.aliases}
             ),
         )
-        self.refused = live.refused
-        self._on_swap(live.champion)
-        if before is None or before.number != live.champion:
-            self._say(logging.INFO, f"version {live.champion} answers now")
-        for number, why in ready.items():
-            if isinstance(why, str):
-                self._say(logging.WARNING, f"version {number} is not loaded: {why}")
-        return len(versions) == len(ready)
 
-    def _say(self, level: int, sentence: str) -> None:
-        """Log a sentence unless it was the last one of its level: a retry says nothing new."""
-        if self._said.get(level) != sentence:
-            self._said[level] = sentence
-            log.log(level, "%s: %s", self._shelf.model, sentence)
+    def _say(self, about: int | None, level: int, sentence: str) -> None:
+        """Log a sentence unless it was the last one about that: a retry says nothing new."""
+        if self._said.get(about) != sentence:
+            self._said[about] = sentence
+            of = "" if about is None else f"version {about} is "
+            log.log(level, "%s: %s%s", self._shelf.model, of, sentence)
 
-    def _ready(self, entry: LoadedVersion) -> Version | str:
-        """Return the version, loaded already or now, or the reason why it cannot be."""
+    def _ready(self, entry: LoadedVersion, left: int) -> Version | Exception:
+        """Return the version, loaded already or now, or what stands in the way."""
+        room = Room(left=left, most=self._most)
         have = self._loaded.by_number.get(entry.version)
-        if have is not None and have.digest == entry.digest:
-            return have
         try:
-            return self._load(entry)
+            # It is not loaded only to find again that it does not fit.
+            room.require(entry.version, self._sizes.get(entry.digest, 0))
+            if have is None or have.digest != entry.digest:
+                have = self._load(entry, room)
+                self._sizes[entry.digest] = have.size
         except TrivetError as err:
-            return str(err)
+            return err.with_traceback(None)
         except Exception as err:
             log.exception("%s: version %d cannot be loaded", self._shelf.model, entry.version)
-            return f"{type(err).__name__}: {err}"
+            return RuntimeError(f"{type(err).__name__}: {err}")
+        return have
 
     def describe(self) -> dict[str, Any]:
         """Return what is loaded, as the readiness details show it."""
@@ -209,25 +280,13 @@ class Slot:
             "model": self._shelf.model,
             "champion": None if loaded.champion is None else loaded.champion.number,
             "versions": sorted(loaded.by_number),
+            "left_out": {str(number): why for number, why in sorted(self.left_out.items())},
+            "bytes": self.held_bytes,
             "refused": self.refused,
-            "features": _shown(self.check),
+            "registry": told(self.contact),
+            "features": shown(self.check),
         }
 
 
-def _mark(file: Path) -> tuple[int, int] | None:
-    try:
-        stat = file.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino
-
-
-def _shown(check: FeatureCheck | None) -> dict[str, Any] | None:
-    if check is None:
-        return None
-    return {
-        "ok": None if check.unchecked else not check.differences,
-        "checked_at": check.at.isoformat(),
-        "differences": [asdict(difference) for difference in check.differences],
-        "unchecked": check.unchecked,
-    }
+def _size(versions: Iterable[Version]) -> int:
+    return sum(version.size for version in versions)

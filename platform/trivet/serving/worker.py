@@ -11,11 +11,14 @@ from trivet.errors import TrivetError
 from trivet.features.cache import RowCache
 from trivet.features.importing import import_feast_unchecked
 from trivet.live import LoadedVersion, Shelf
+from trivet.registry.download import verify
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.garbage import Keeper
 from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
+from trivet.serving.room import Room
 from trivet.serving.slot import Slot
+from trivet.serving.yielding import yielding
 
 if TYPE_CHECKING:
     from trivet.contract import Contract
@@ -62,7 +65,13 @@ class Worker:
         self._said = ""
         metrics = Metrics(model)
         self._metrics = metrics
-        self.slot = Slot(self._shelf, self._load, on_swap=metrics.live, on_look=self._count_state)
+        self.slot = Slot(
+            self._shelf,
+            self._load,
+            on_swap=metrics.live,
+            on_look=self._count_state,
+            most_bytes=settings.versions_bytes,
+        )
         self._log = _start_log(settings, model, metrics)
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
         self._garbage = Keeper(lambda: self.dataplane.asked)
@@ -94,10 +103,15 @@ class Worker:
 
     def _count_state(self) -> None:
         slot = self.slot
-        differences = () if slot.check is None else slot.check.differences
-        self._metrics.state(refused=slot.refused is not None, differences=len(differences))
-        if slot.loaded.champion is not None:
-            self._metrics.views(slot.loaded.champion.contract.views)
+        self._metrics.state(
+            refused=slot.refused is not None,
+            differences=0 if slot.check is None else len(slot.check.differences),
+            left_out=len(slot.left_out),
+            held_bytes=slot.held_bytes,
+            reachable=None if slot.contact is None else slot.contact.ok,
+        )
+        if (champion := slot.loaded.champion) is not None:
+            self._metrics.views(champion.contract.views)
 
     def _say(self, state: str) -> None:
         """Log readiness when it changes; a probe comes every second."""
@@ -105,11 +119,14 @@ class Worker:
             self._said = state
             log.warning("%s: %s", self._shelf.model, state)
 
-    def _load(self, entry: LoadedVersion) -> Version:
+    def _load(self, entry: LoadedVersion, room: Room) -> Version:
         folder = self._shelf.path(entry.digest)
-        if self._code is not None:
-            self._code.require(folder)
-        return load_version(entry.version, folder, self._open_source)
+        with yielding():
+            # The follower has seen to this before; what lies on a disk may change.
+            verify(folder, entry.digest, f"{self._shelf.model} version {entry.version}")
+            if self._code is not None:
+                self._code.require(folder)
+            return load_version(entry.version, folder, self._open_source, room)
 
     def _open_source(self, contract: Contract) -> FeatureSource:
         # Feast takes seconds to import: only a model that has features from it pays for that.

@@ -175,6 +175,8 @@ class PredictionLog:
                 self._not_before[digest] = now + _RETRY_SECONDS
                 segment.finish()
                 del self._segments[digest], self._not_before[digest]
+                # A contract that is still used is learnt again; one of a dropped version is not kept.
+                self._rows.pop(digest, None)
 
     def _sweep(self) -> None:
         if recovered := recover(self._folder):
