@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from journey import Project, Service
+from steady import Answer, Steady
 
 from .conftest import example
 from .registry import MODEL, Registry
@@ -26,6 +27,9 @@ class Outage:
     """What was seen while MLflow's database was gone, and the service that was started then."""
 
     running: httpx.Response
+    answers: list[Answer]
+    """Of the running service, at a steady rate for all that while."""
+    status: Any
     newcomer: Service
     started: httpx.Response
     log: str
@@ -33,25 +37,29 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def outage(project: Project, service: Service) -> Iterator[Outage]:
+def outage(
+    project: Project, service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outage]:
     """Move MLflow's database away, start another service of this host, and bring it back."""
     database, away = project.root / "mlflow.db", project.root / "away.db"
     # A home of its own, as on another host: else it would wait for the first one's follower.
     home = shutil.copytree(project.root / ".trivet", project.root / "another")
     newcomer = Service(project, MODEL, env={"TRIVET_HOME": str(home)})
     body = example(service)
-    database.rename(away)
-    try:
+    steady = Steady(service.port, body, 60.0, tmp_path_factory.mktemp("load"))
+    with steady, moved(database, away):
         until(lambda: f"there is no {database}" in service.log.read_text(), service.tail)
         running = service.post("/predict", body)
+        until(lambda: not service.get("/status").json()["registry"]["ok"], service.tail)
+        status = service.get("/status").json()
         newcomer.start()
         until(lambda: "the live state stays" in newcomer.log.read_text(), newcomer.tail)
         started = newcomer.post("/predict", body)
         made_anew = database.exists()
-    finally:
-        away.rename(database)
     yield Outage(
         running=running,
+        answers=steady.answers,
+        status=status,
         newcomer=newcomer,
         started=started,
         log=newcomer.log.read_text(),
@@ -64,6 +72,14 @@ def test_without_mlflow_a_running_service_goes_on(outage: Outage) -> None:
     """No request asks MLflow for anything."""
     assert outage.running.status_code == 200
     assert outage.running.json()["model"]["version"] == 1
+
+
+def test_without_mlflow_no_request_fails(outage: Outage, service: Service) -> None:
+    """When it goes, while it is away, and when it comes back; `/status` says that it is away."""
+    assert {(one.status, one.version) for one in outage.answers} == {(200, 1)}
+    assert len({one.replica for one in outage.answers}) == service.workers
+    assert outage.status["registry"]["ok"] is False
+    assert "mlflow.db" in outage.status["registry"]["why"]
 
 
 def test_without_mlflow_a_service_starts_from_its_own_copy_and_says_so(outage: Outage) -> None:
@@ -154,6 +170,16 @@ def test_a_removed_online_store_is_noticed_and_a_new_one_is_read(
     with online(project) as store, table_away(store):
         first_refusal(service, body)
     assert service.post("/predict", body).status_code == 200
+
+
+@contextlib.contextmanager
+def moved(file: Path, to: Path) -> Iterator[None]:
+    """Give a file another name, as long as the block lasts."""
+    file.rename(to)
+    try:
+        yield
+    finally:
+        to.rename(file)
 
 
 def first_refusal(service: Service, body: dict[str, Any]) -> httpx.Response:

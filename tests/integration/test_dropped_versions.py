@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from integration.tiny import MODEL, NOON, Tiny
 from trivet.contract import Contract, Runtime
+from trivet.errors import VersionTooLarge
 from trivet.features.cache import RowCache
 from trivet.features.on_demand import open_transforms
 from trivet.features.reader import OnlineReader
@@ -28,6 +29,7 @@ from trivet.registry.download import fetch
 from trivet.registry.register import Submission, log_version
 from trivet.runtime.convert import to_onnx
 from trivet.serving.loaded import FeatureSource, Version, load_version
+from trivet.serving.room import Room
 
 CODE = """
 class Table:
@@ -55,9 +57,9 @@ class Loads:
         number = log_version(client, self._tiny.settings, self._submission(kind), "a toy")
         self._folder = shelf.path(fetch(client, MODEL, number, shelf))
 
-    def __call__(self) -> Version:
+    def __call__(self, room: Room | None = None) -> Version:
         """Load it and answer a request."""
-        version = load_version(1, self._folder, self._open)
+        version = load_version(1, self._folder, self._open, room)
         asked = version.check([{"user_id": "u00001", "amount": 1.0}])
         features = version.judge(version.fetch(asked.keys, NOON), NOON)
         prepared = version.settle(asked, features)
@@ -124,3 +126,28 @@ def test_the_same_code_serves_until_the_last_version_with_it_is_gone(loads: Load
     assert sys.modules[name].preprocess({"age": 1, "purchases": 2}) == {"age": 1, "purchases": 2}
     del second
     assert name not in sys.modules
+
+
+def test_a_version_that_does_not_fit_leaves_nothing_behind(loads: Loads) -> None:
+    """Whether its files say so, or what the process has grown by."""
+    size = loads().size
+    assert size > 0
+    assert loads(Room(left=size + 2**24, most=2**30)).size > 0
+    with pytest.raises(VersionTooLarge, match=r"1,024\.0 MiB for loaded versions 0\.0 MiB"):
+        loads(Room(left=10, most=2**30))
+    assert not [name for name in sys.modules if name.startswith("trivet_preprocess_")]
+
+
+def test_a_version_is_refused_for_what_loading_it_has_added(
+    loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are small, and it makes something large of them."""
+    kept: list[bytes] = []
+
+    def verify(version: Version) -> None:
+        kept.append(b"x" * 2**26)
+
+    monkeypatch.setattr(Version, "verify", verify)
+    with pytest.raises(VersionTooLarge):
+        loads(Room(left=2**25, most=2**30))
+    assert not [name for name in sys.modules if name.startswith("trivet_preprocess_")]

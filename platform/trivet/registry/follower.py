@@ -223,9 +223,13 @@ class Follower:
             _log.warning("%s: the live state stays as it is: %s", self._model, what, exc_info=err)
 
     def _tell(self, what: str | None) -> None:
-        if self._told is not None and self._told.why == what:
+        before = self._told
+        if before is not None and before.why == what:
             return
-        told = Contact(ok=what is None, since=self._clock(), why=what)
+        ok = what is None
+        # Another reason for the same state does not begin it anew.
+        since = before.since if before is not None and before.ok == ok else self._clock()
+        told = Contact(ok=ok, since=since, why=what)
         try:
             self._shelf.write_contact(told)
         except OSError as err:  # the disk is full; the next poll tries again

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trivet.errors import Difference, RegistryUnavailable
-from trivet.live import Live
+from trivet.live import Live, Shelf
 from trivet.registry import claim, ledger
+from trivet.registry.download import fetch
 from trivet.registry.follower import Follower
 from trivet.registry.gate import Gates, Verdict
 from trivet.registry.plan import plan_promotion, plan_rollback
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trivet.registry.proposal import Proposal
+
+    from mlflow import MlflowClient
 
     from .conftest import Registry
 
@@ -341,6 +344,81 @@ def test_a_local_copy_that_vanished_is_brought_again_at_the_next_start(registry:
     shutil.rmtree(registry.shelf.versions)
     follower(registry).step()
     assert registry.shelf.path(live(registry).versions[0].digest).is_dir()
+
+
+def test_a_local_copy_that_was_damaged_is_brought_again(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk forgets; what a worker refuses to load would be refused for ever."""
+    registry.promote(1)
+    follower(registry).step()
+    copy = registry.shelf.path(live(registry).versions[0].digest)
+    model = copy / "model.skops"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:100])
+    follower(registry).step()
+    assert model.read_bytes() == whole
+    assert "the local copy is brought again: model.skops of toy version 1 is not" in caplog.text
+    assert [one.name for one in registry.shelf.versions.iterdir()] == [copy.name]
+
+
+def test_the_champion_is_live_before_the_others_are_brought(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a rollback does not wait for the download of what was before it."""
+    for version in (1, 2, 3):
+        registry.promote(version)
+    watching = follower(registry)
+    watching.step()
+    registry.client.set_registered_model_alias(MODEL, "fallback", "3")
+    plan = plan_rollback(registry.client, MODEL)
+    apply(registry.client, registry.settings, plan, {}, "ann")
+    seen = []
+
+    def fetched(client: MlflowClient, model: str, version: int, shelf: Shelf) -> str:
+        seen.append((version, live(registry).champion))
+        return fetch(client, model, version, shelf)
+
+    monkeypatch.setattr("trivet.registry.shelve.fetch", fetched)
+    watching.step()
+    assert seen == [(2, 3), (1, 2), (3, 2)]
+    assert [one.version for one in live(registry).versions] == [2, 1, 3]
+    assert live(registry).versions[2].aliases == ("fallback",)
+
+
+def test_versions_are_named_in_the_order_of_their_importance(registry: Registry) -> None:
+    """The champion, the one before it, then the newest of those with an alias: for their memory."""
+    registry.promote(3)
+    registry.promote(1)
+    newest = register(registry.client, registry.settings, 4)
+    registry.client.set_registered_model_alias(MODEL, "older", "2")
+    registry.client.set_registered_model_alias(MODEL, "newer", str(newest))
+    follower(registry).step()
+    assert [one.version for one in live(registry).versions] == [1, 3, newest, 2]
+
+
+def test_whether_mlflow_answers_stands_beside_the_live_state(
+    registry: Registry, running: threading.Event
+) -> None:
+    """Since when, and why not; workers and commands read it without MLflow."""
+    registry.promote(1)
+    eventually(lambda: contact_is(registry, ok=True))
+    database = registry.settings.root / "mlflow.db"
+    away = database.with_name("away.db")
+    database.rename(away)
+    eventually(lambda: contact_is(registry, ok=False))
+    said = registry.shelf.read_contact()
+    assert said is not None
+    assert f"MLflow at sqlite:///{database} does not answer" in (said.why or "")
+    away.rename(database)
+    eventually(lambda: contact_is(registry, ok=True))
+    assert not running.is_set()
+
+
+def contact_is(registry: Registry, *, ok: bool) -> bool:
+    """Say whether the follower has said that it reaches the registry, or that it does not."""
+    said = registry.shelf.read_contact()
+    return said is not None and said.ok == ok
 
 
 def test_a_second_follower_takes_over_when_the_first_is_killed(registry: Registry) -> None:
