@@ -54,7 +54,7 @@ class Tried(BaseModel):
     """Why the version is no use; None: it is."""
 
 
-class Trials:
+class Bench:
     """Tries versions, and remembers what came of golden rows, which do not change by themselves."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def _try(asked: Asked) -> Tried:
     patience = _PATIENCE_SECONDS + 2 * asked.latency_seconds * len(asked.latency_rows)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "trivet.gates.trying"],
+            [sys.executable, "-m", "trivet.gates.bench_process"],
             input=asked.model_dump_json(),
             capture_output=True,
             text=True,
