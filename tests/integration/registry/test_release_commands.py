@@ -177,6 +177,9 @@ def test_a_dry_run_shows_plan_and_gates_and_writes_nothing(trivet_: Commands) ->
     assert "is under the floor of 0.8. auc_macro" in " ".join(out.split())
     assert "worse than the champion's" in " ".join(out.split())
     assert "refused by metrics. Nothing was changed." in err
+    code, out, _ = trivet_("promote", MODEL, "3", "--dry-run", "--force", "--reason", "why")
+    assert code == 0
+    assert "It would be forced past metrics." in out
     found = trivet_.json("promote", MODEL, "3", "--dry-run")
     assert (found["outcome"], found["release"]) == ("refused", None)
     assert found["plan"]["to_version"] == 3

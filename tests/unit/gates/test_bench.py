@@ -84,13 +84,16 @@ def test_a_version_that_ends_its_process_takes_nobody_with_it(
         golden.judge(Bench(), replace(other, contract=contract))
 
 
-def test_a_version_that_hangs_is_given_up(
-    version: tuple[Path, Contract], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_version_that_hangs_is_given_up_and_may_be_tried_again(
+    version: tuple[Path, Contract], tmp_path: Path
 ) -> None:
-    """After a while that is enough for a good one."""
-    monkeypatch.setattr(bench, "_PATIENCE_SECONDS", 0.2)
-    with pytest.raises(VersionCorrupt, match=r"did not answer within 0\.2 s"):
-        golden.judge(Bench(), proposal(version, tmp_path))
+    """After a while that is enough for a good one; it may have been the host that was busy."""
+    tried = Bench()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "_PATIENCE_SECONDS", 0.2)
+        with pytest.raises(VersionCorrupt, match=r"did not answer within 0\.2 s"):
+            golden.judge(tried, proposal(version, tmp_path))
+    assert golden.judge(tried, proposal(version, tmp_path)).passed
 
 
 def test_latency_is_measured_for_each_number_of_rows(
