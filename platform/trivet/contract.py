@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -24,11 +22,7 @@ from pydantic import (
 )
 
 from trivet.errors import ContractUnreadable
-
-SCHEMA_VERSION = 1
-
-Fields = dict[str, Any]
-"""A stored contract as JSON has it."""
+from trivet.schemas import upgraded
 
 DType = Literal["int64", "float64", "string", "bool", "timestamp"]
 """A column's type; timestamps are aware moments, held in UTC to the microsecond."""
@@ -261,20 +255,6 @@ class Contract(Part):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Older:
-    """How a contract of an older schema is read."""
-
-    digest: Callable[[Fields], str]
-    """Its digest by the rules of its time: the tag of versions that were registered then."""
-    upgrade: Callable[[Fields], Fields]
-    """Makes it one of the next schema, its `schema_version` included."""
-
-
-OLDER: Mapping[int, Older] = {}
-"""The older schemas that are read, by `schema_version`. The first is still the present one."""
-
-
 def parse_contract(document: str | bytes) -> Contract:
     """Read a stored contract; one of an older schema is upgraded step by step.
 
@@ -288,24 +268,9 @@ def parse_contract(document: str | bytes) -> Contract:
     found = fields.get("schema_version") if isinstance(fields, dict) else None
     if not isinstance(found, int):
         raise ContractUnreadable("The contract has no schema_version.")
-    if found > SCHEMA_VERSION:
-        raise ContractUnreadable(
-            f"The contract has schema_version {found}; this Trivet reads up to {SCHEMA_VERSION}.",
-            hint="Upgrade Trivet.",
-        )
-    return _validated(document) if found == SCHEMA_VERSION else _upgraded(fields, found)
-
-
-def _upgraded(fields: Fields, found: int) -> Contract:
-    if found not in OLDER:
-        oldest = min(OLDER, default=SCHEMA_VERSION)
-        raise ContractUnreadable(
-            f"The contract has schema_version {found}; the oldest that is read is {oldest}."
-        )
-    digest = OLDER[found].digest(fields)
-    while fields["schema_version"] < SCHEMA_VERSION:
-        fields = OLDER[fields["schema_version"]].upgrade(fields)
-    contract = _validated(json.dumps(fields))
+    present, digest = upgraded(fields, found)
+    # The document itself where it can be: pydantic reads JSON's numbers and times more exactly.
+    contract = _validated(document if digest is None else json.dumps(present))
     contract._registered = digest  # noqa: SLF001 - its own reader
     return contract
 

@@ -81,13 +81,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -> tuple[int,
             ),
             ("amount", "request field dtype", "float64", "int64"),
         ),
-        (
-            (
-                'schema=[Field(name="gross", dtype=Float64)]',
-                'schema=[Field(name="gross", dtype=String)]',
-            ),
-            ("on_demand:gross", "dtype", "float64", "string"),
-        ),
     ],
 )
 def test_each_way_in_which_feast_comes_to_differ_is_named_by_its_column(

@@ -183,6 +183,18 @@ def test_wrong_usage_is_exit_code_2(trivet: Any, arguments: tuple[str, ...]) -> 
     assert "Usage: trivet" in err
 
 
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("command", [("promote", "shop", "2"), ("rollback", "shop")])
+@pytest.mark.parametrize("reason", [(), ("--reason", " ")])
+def test_force_without_a_reason_is_wrong_usage(
+    trivet: Any, command: tuple[str, ...], reason: tuple[str, ...]
+) -> None:
+    """Said before anything is asked of MLflow."""
+    code, out, err = trivet(*command, "--force", *reason)
+    assert (code, out) == (2, "")
+    assert "--force needs --reason" in err
+
+
 def test_a_mismatch_is_shown_column_by_column(trivet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the reader sees what to restore."""
     difference = Difference(column="users:age", aspect="dtype", contract="int64", feast="string")

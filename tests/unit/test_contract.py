@@ -19,12 +19,12 @@ from trivet.contract import (
     Contract,
     Default,
     JoinKey,
-    Older,
     View,
     parse_contract,
 )
 from trivet.errors import ContractUnreadable, Difference
 from trivet.offer import Offer, compare
+from trivet.schemas import Older
 from unit.fakes import AGE, AMOUNT, INCOME, SEGMENT, USERS, golden, shop
 
 STORED_DIGEST = "fca784a8efe61ccfaa2cccde75642512c46542c2dab822b3df690dab2cf352eb"
@@ -132,7 +132,7 @@ def test_a_contract_of_an_older_schema_is_upgraded_and_keeps_its_digest(
         return {key: value for key, value in fields.items() if key != "name"} | more
 
     older = Older(digest=lambda fields: f"digest of {fields['name']}", upgrade=upgrade)
-    monkeypatch.setattr("trivet.contract.OLDER", {0: older})
+    monkeypatch.setattr("trivet.schemas.OLDER", {0: older})
     fields = json.loads(shop().to_json())
     fields["name"] = fields.pop("model")
     contract = parse_contract(json.dumps(fields | {"schema_version": 0}))

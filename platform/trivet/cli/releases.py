@@ -156,7 +156,9 @@ class _Release:
         if rows := list(_differences(self._reports)):
             out.print(table("", ("gate", "column", "what", "contract", "now"), rows))
         if outcome == "dry run":
-            out.print("Nothing was changed: --dry-run.")
+            against = [report.gate for report in self._reports if not report.passed]
+            forced = f" It would be forced past {', '.join(against)}." if against else ""
+            out.print(f"Nothing was changed: --dry-run.{escape(forced)}")
         if release is not None:
             past = f", forced past {', '.join(release.forced)}" if release.forced else ""
             out.print(

@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from trivet.cli.logs import Moment
 from trivet.cli.output import json_option, local_time, out, print_json, table
-from trivet.errors import ReleaseRefused
 from trivet.settings import load_settings
 
 if TYPE_CHECKING:
@@ -70,27 +69,31 @@ def _answer(model: str, chain: tuple[Release, ...], at: datetime, *, as_json: bo
     from trivet.registry.ledger import answering_at
 
     found = answering_at(chain, at)
-    if found is None:
-        first = next((entry for entry in chain if entry.to_version is not None), None)
-        raise ReleaseRefused(
-            f"No version of {model} answered at {_zoned(at)}: "
-            + ("it was never released." if first is None else f"{_first(first)}.")
-        )
     if as_json:
-        print_json({"at": at, "version": found.to_version, "release": asdict(found)})
+        version = None if found is None else found.to_version
+        release = None if found is None else asdict(found)
+        print_json({"at": at, "version": version, "release": release})
         return
-    out.print(
-        f"At {_zoned(at)} version [bold]{found.to_version}[/] of {escape(model)} was the champion: "
-        f"{_what(found)} by {escape(found.who)} at {_zoned(found.at)}"
-        + (f", “{escape(found.reason)}”" if found.reason else "")
-        + ".",
-        highlight=False,
-        soft_wrap=True,
+    said = _nobody(model, chain) if found is None else _somebody(model, found)
+    out.print(f"{_zoned(at)}: {said}", highlight=False, soft_wrap=True)
+
+
+def _somebody(model: str, found: Release) -> str:
+    why = f" ({escape(found.reason)})" if found.reason else ""
+    return (
+        f"version [bold]{found.to_version}[/] of {escape(model)} was the champion, "
+        f"by a {_what(found)} of {escape(found.who)} at {_zoned(found.at)}{why}."
     )
 
 
-def _first(entry: Release) -> str:
-    return f"its first release, of version {entry.to_version}, was at {_zoned(entry.at)}"
+def _nobody(model: str, chain: tuple[Release, ...]) -> str:
+    first = next((entry for entry in chain if entry.to_version is not None), None)
+    if first is None:
+        return f"no version of {escape(model)} answered; it was never released."
+    return (
+        f"no version of {escape(model)} answered yet; its first release, "
+        f"of version {first.to_version}, was at {_zoned(first.at)}."
+    )
 
 
 def _zoned(moment: datetime) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trivet.gates import features, golden, latency, metrics, own
+from trivet.gates.bench import Bench
 from trivet.gates.policy import ModelPolicy, read_policy
-from trivet.gates.trial import Trials
 from trivet.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def release_gates(
-    settings: Settings, model: str, action: Action, trials: Trials | None = None
+    settings: Settings, model: str, action: Action, bench: Bench | None = None
 ) -> Gates:
     """Return the gates of a release of this kind, by the name under which the ledger reports them.
 
@@ -28,13 +28,13 @@ def release_gates(
         settings: of the project.
         model: the registered model's name.
         action: what kind of release; a policy says for each gate which kinds it is for.
-        trials: of versions in the runtime, to remember what came of them; default: new ones.
+        bench: of versions in the runtime, to remember what came of them; default: new ones.
 
     Raises:
         BadPolicy: the policy file cannot be used; the sentence names the key.
     """
     policy = read_policy(settings).of(model)
-    tried = trials or Trials()
+    tried = bench or Bench()
     return {
         "features": partial(features.judge, settings),
         "golden": partial(golden.judge, tried),
@@ -42,12 +42,12 @@ def release_gates(
     }
 
 
-def _of_policy(policy: ModelPolicy, action: Action, trials: Trials) -> dict[str, Gate]:
+def _of_policy(policy: ModelPolicy, action: Action, bench: Bench) -> dict[str, Gate]:
     gates: dict[str, Gate] = {}
     if policy.metrics and action in policy.metrics_on:
-        gates["metrics"] = partial(metrics.judge, policy.metrics, trials)
+        gates["metrics"] = partial(metrics.judge, policy.metrics, bench)
     if policy.latency is not None and action in policy.latency.on:
-        gates["latency"] = partial(latency.judge, policy.latency, trials)
+        gates["latency"] = partial(latency.judge, policy.latency, bench)
     for name, each in policy.own.items():
         if action in each.on:
             gates[name] = partial(own.judge, each)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trivet.gates.trial import Trials
+from trivet.gates.bench import Bench
 from trivet.registry.gate import Verdict
 
 if TYPE_CHECKING:
     from trivet.registry.proposal import Proposal
 
 
-def judge(trials: Trials, proposal: Proposal) -> Verdict:
+def judge(bench: Bench, proposal: Proposal) -> Verdict:
     """Refuse, whatever is forced, a version that does not load or answers otherwise than it must.
 
     Raises:
         VersionCorrupt: it is not as it was registered; no service would take it either.
     """
-    done = trials.golden(proposal)
+    done = bench.golden(proposal)
     rows = len(proposal.contract.golden)
     kind = proposal.contract.runtime.kind
     said = (

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trivet.errors import VersionCorrupt
+from trivet.gates.bench import Bench
 from trivet.gates.policy import Latency
-from trivet.gates.trial import Trials
 from trivet.registry.gate import Verdict
 
 if TYPE_CHECKING:
     from trivet.registry.proposal import Proposal
 
 
-def judge(policy: Latency, trials: Trials, proposal: Proposal) -> Verdict:
+def judge(policy: Latency, bench: Bench, proposal: Proposal) -> Verdict:
     """Refuse a version whose 99th percentile is over its budget for any number of rows."""
     if not proposal.contract.golden:
         return Verdict(
             passed=False, sentences=("The contract has no golden rows to measure with.",)
         )
     try:
-        timed = trials.latency(proposal, sorted(policy.p99_ms), policy.seconds)
+        timed = bench.latency(proposal, sorted(policy.p99_ms), policy.seconds)
     except VersionCorrupt as err:  # the gate `golden` says it with the weight that it has
         return Verdict(passed=False, sentences=(str(err),))
     sentences: list[str] = []

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from trivet.contract import Contract
 from trivet.errors import Difference, RegistryUnavailable, TrivetError
+from trivet.gates.bench import Bench
 from trivet.gates.policy import MetricRule, direction_of
-from trivet.gates.trial import Trials
 from trivet.registry.gate import Verdict
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class _Incomparable(Exception):
         self.differences = differences
 
 
-def judge(rules: Mapping[str, MetricRule], trials: Trials, proposal: Proposal) -> Verdict:
+def judge(rules: Mapping[str, MetricRule], bench: Bench, proposal: Proposal) -> Verdict:
     """Refuse a version that misses a floor, or is worse than the champion beyond a tolerance."""
     try:
-        compared = _compare(rules, trials, proposal)
+        compared = _compare(rules, bench, proposal)
     except _Incomparable as err:
         return Verdict(passed=False, sentences=(str(err),), differences=err.differences)
     faults = {name: tuple(_faults(name, rule, compared)) for name, rule in rules.items()}
@@ -62,7 +62,7 @@ def judge(rules: Mapping[str, MetricRule], trials: Trials, proposal: Proposal) -
     )
 
 
-def _compare(rules: Mapping[str, MetricRule], trials: Trials, proposal: Proposal) -> Compared:
+def _compare(rules: Mapping[str, MetricRule], bench: Bench, proposal: Proposal) -> Compared:
     """Return the metrics of both: as logged if they are of the same rows, else measured again.
 
     Raises:
@@ -78,7 +78,7 @@ def _compare(rules: Mapping[str, MetricRule], trials: Trials, proposal: Proposal
         if champion is not None and logged and _same_rows(own, champion, compares):
             on = f"the same {own.rows:,} held-out rows, when registered"
             return Compared(own=own.metrics, champion=champion.metrics, on=on)
-        return _measure(trials, proposal, beside=champion is not None)
+        return _measure(bench, proposal, beside=champion is not None)
     except RegistryUnavailable:
         raise
     except TrivetError as err:
@@ -93,7 +93,7 @@ def _same_rows(own: Evaluation, champion: Evaluation, names: Iterable[str]) -> b
     )
 
 
-def _measure(trials: Trials, proposal: Proposal, *, beside: bool) -> Compared:
+def _measure(bench: Bench, proposal: Proposal, *, beside: bool) -> Compared:
     if proposal.evaluation.digest is None:
         raise _Incomparable(
             f"Version {proposal.plan.to_version} was registered without the truth of its held-out "
@@ -103,13 +103,13 @@ def _measure(trials: Trials, proposal: Proposal, *, beside: bool) -> Compared:
     contracts = [each for each in (proposal.contract, champion[0]) if each is not None]
     file = proposal.home / "answerable.parquet"
     rows = _write_answerable(proposal.held_out, contracts, file)
-    again = trials.scores(proposal.plan.to_version, proposal.folder, file)
+    again = bench.scores(proposal.plan.to_version, proposal.folder, file)
     mine = {**proposal.evaluation.metrics, **again}
     if champion[1] is None or proposal.plan.from_version is None:
         return Compared(own=mine, champion=None, on=f"{rows:,} of its held-out rows, just now")
     return Compared(
         own=mine,
-        champion=trials.scores(proposal.plan.from_version, champion[1], file),
+        champion=bench.scores(proposal.plan.from_version, champion[1], file),
         on=f"{rows:,} of its held-out rows, both just now",
     )
 

@@ -177,6 +177,9 @@ def test_a_dry_run_shows_plan_and_gates_and_writes_nothing(trivet_: Commands) ->
     assert "is under the floor of 0.8. auc_macro" in " ".join(out.split())
     assert "worse than the champion's" in " ".join(out.split())
     assert "refused by metrics. Nothing was changed." in err
+    code, out, _ = trivet_("promote", MODEL, "3", "--dry-run", "--force", "--reason", "why")
+    assert code == 0
+    assert "It would be forced past metrics." in out
     found = trivet_.json("promote", MODEL, "3", "--dry-run")
     assert (found["outcome"], found["release"]) == ("refused", None)
     assert found["plan"]["to_version"] == 3
@@ -286,9 +289,9 @@ def test_a_policy_that_cannot_be_read_is_wrong_usage(trivet_: Commands) -> None:
 
 def test_history_says_which_version_answered_at_a_moment(trivet_: Commands) -> None:
     """Also before the first release, when none did; the time zone that is taken is named."""
-    code, _, err = trivet_("history", MODEL, "--at", "2026-01-01T12:00")
-    assert code == 1
-    assert "it was never released" in err
+    code, out, _ = trivet_("history", MODEL, "--at", "2026-01-01T12:00")
+    assert code == 0
+    assert f"no version of {MODEL} answered; it was never released" in out
     trivet_("promote", MODEL, "1")
     trivet_("promote", MODEL, "2")
     second, first = trivet_.json("history", MODEL)
@@ -300,9 +303,10 @@ def test_history_says_which_version_answered_at_a_moment(trivet_: Commands) -> N
     local = (chain[2].at + timedelta(seconds=1)).astimezone()
     code, out, _ = trivet_("history", MODEL, "--at", f"{local:%Y-%m-%dT%H:%M:%S}")
     assert code == 0
-    assert f"version 2 of {MODEL} was the champion: promote by" in out
+    assert f"version 2 of {MODEL} was the champion, by a promote of" in out
     assert f"{local:%H:%M:%S} {local.tzname()} ({local:%z})" in out
-    code, _, err = trivet_("history", MODEL, "--at", "2020-01-01T00:00Z")
-    assert code == 1
-    assert "its first release, of version 1, was at" in err
+    code, out, _ = trivet_("history", MODEL, "--at", "2020-01-01T00:00Z")
+    assert code == 0
+    assert "answered yet; its first release, of version 1, was at" in out
+    assert trivet_.json("history", MODEL, "--at", "2020-01-01T00:00Z")["version"] is None
     assert trivet_("history", MODEL, "--at", "yesterday")[0] == 2

@@ -13,8 +13,8 @@ import pytest
 
 from trivet.errors import UnknownModel, VersionCorrupt
 from trivet.gates import metrics
+from trivet.gates.bench import Bench
 from trivet.gates.policy import MetricRule
-from trivet.gates.trial import Trials
 from trivet.registry.evaluation import LABEL
 from trivet.registry.gate import Verdict
 from unit.fakes import AGE, AMOUNT, shop
@@ -23,7 +23,7 @@ from unit.gates.proposals import FakeProposal, evaluated
 AUC = {"auc": MetricRule(min=0.7, tolerance=0.01)}
 
 
-class FakeTrials(Trials):
+class FakeBench(Bench):
     """Scores that a test gives, by version; remembers what was asked."""
 
     def __init__(self, scores: Mapping[int, Mapping[str, float]] | None = None) -> None:
@@ -40,9 +40,9 @@ class FakeTrials(Trials):
         return self._scores[version]
 
 
-def judge(proposal: FakeProposal, rules: Any = AUC, trials: FakeTrials | None = None) -> Verdict:
+def judge(proposal: FakeProposal, rules: Any = AUC, bench: FakeBench | None = None) -> Verdict:
     """Ask the gate."""
-    return metrics.judge(rules, trials or FakeTrials(), proposal)
+    return metrics.judge(rules, bench or FakeBench(), proposal)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def on_other_rows(tmp_path: Path, **changes: Any) -> FakeProposal:
 
 def test_on_different_rows_both_are_measured_again(tmp_path: Path) -> None:
     """What they logged is not compared; rows that either would refuse are left out for both."""
-    trials = FakeTrials({1: {"auc": 0.75}, 2: {"auc": 0.74}})
-    verdict = judge(on_other_rows(tmp_path), trials=trials)
+    bench = FakeBench({1: {"auc": 0.75}, 2: {"auc": 0.74}})
+    verdict = judge(on_other_rows(tmp_path), bench=bench)
     assert verdict.passed
     assert verdict.sentences[0] == "auc 0.7400, the champion's 0.7500."
     assert verdict.sentences[-1] == "Measured on 2 of its held-out rows, both just now."
-    assert trials.rows == [2, 2]
-    worse = judge(on_other_rows(tmp_path), trials=FakeTrials({1: {"auc": 0.8}, 2: {"auc": 0.7}}))
+    assert bench.rows == [2, 2]
+    worse = judge(on_other_rows(tmp_path), bench=FakeBench({1: {"auc": 0.8}, 2: {"auc": 0.7}}))
     assert not worse.passed
 
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_compared_is_refused_and_not_final(
 
 def test_a_champion_that_cannot_be_measured_is_said(tmp_path: Path) -> None:
     """Its files are damaged, or it was deleted."""
-    verdict = judge(on_other_rows(tmp_path), trials=FakeTrials({2: {"auc": 0.9}}))
+    verdict = judge(on_other_rows(tmp_path), bench=FakeBench({2: {"auc": 0.9}}))
     assert verdict.sentences == ("It cannot be compared: Version 1 does not load.",)
 
     class Deleted(FakeProposal):

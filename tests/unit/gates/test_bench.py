@@ -12,10 +12,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from trivet.contract import Contract, Regression
 from trivet.errors import BadSetting, VersionCorrupt
-from trivet.gates import golden, latency, trial, trying
+from trivet.gates import bench, bench_process, golden, latency
+from trivet.gates.bench import Asked, Bench
 from trivet.gates.policy import Latency
 from trivet.gates.scores import score_held_out
-from trivet.gates.trial import Asked, Trials
 from trivet.live import CONTRACT
 from trivet.serving.loaded import load_pipeline
 from trivet.training.held_out import MOST_ROWS, keep_held_out
@@ -52,12 +52,12 @@ def test_golden_rows_pass_in_a_process_of_their_own(
     version: tuple[Path, Contract], tmp_path: Path
 ) -> None:
     """And are not tried again for the same contract."""
-    trials = Trials()
-    verdict = golden.judge(trials, proposal(version, tmp_path))
+    bench = Bench()
+    verdict = golden.judge(bench, proposal(version, tmp_path))
     assert verdict.passed
     assert verdict.sentences == ("3 golden rows come out as stored, by onnx.",)
     gone = replace(proposal(version, tmp_path), folder=tmp_path / "gone")
-    assert golden.judge(trials, gone).passed
+    assert golden.judge(bench, gone).passed
 
 
 def test_a_golden_row_that_comes_out_otherwise_is_named(
@@ -67,7 +67,7 @@ def test_a_golden_row_that_comes_out_otherwise_is_named(
     name = json.loads((version[0] / CONTRACT).read_text())["golden"][0]["prediction"]["class_name"]
     other = damaged(version, tmp_path, f'"class_name": "{name}"', '"class_name": "odd"')
     with pytest.raises(VersionCorrupt, match="golden row 0 gives another class_name"):
-        golden.judge(Trials(), other)
+        golden.judge(Bench(), other)
 
 
 def test_a_version_that_ends_its_process_takes_nobody_with_it(
@@ -78,19 +78,22 @@ def test_a_version_that_ends_its_process_takes_nobody_with_it(
     other = damaged(version, tmp_path, '"schema_version": 1', '"schema_version": 1')
     code = other.folder / "trivet" / "preprocess.py"
     code.write_text("print('{}')\ndef preprocess(columns):\n    return columns\n")
-    assert golden.judge(Trials(), replace(other, contract=contract)).passed
+    assert golden.judge(Bench(), replace(other, contract=contract)).passed
     code.write_text("import os\nos._exit(7)\n")
     with pytest.raises(VersionCorrupt, match="ended its process with code 7: it said nothing"):
-        golden.judge(Trials(), replace(other, contract=contract))
+        golden.judge(Bench(), replace(other, contract=contract))
 
 
-def test_a_version_that_hangs_is_given_up(
-    version: tuple[Path, Contract], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_version_that_hangs_is_given_up_and_may_be_tried_again(
+    version: tuple[Path, Contract], tmp_path: Path
 ) -> None:
-    """After a while that is enough for a good one."""
-    monkeypatch.setattr(trial, "_PATIENCE_SECONDS", 0.2)
-    with pytest.raises(VersionCorrupt, match=r"did not answer within 0\.2 s"):
-        golden.judge(Trials(), proposal(version, tmp_path))
+    """After a while that is enough for a good one; it may have been the host that was busy."""
+    tried = Bench()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "_PATIENCE_SECONDS", 0.2)
+        with pytest.raises(VersionCorrupt, match=r"did not answer within 0\.2 s"):
+            golden.judge(tried, proposal(version, tmp_path))
+    assert golden.judge(tried, proposal(version, tmp_path)).passed
 
 
 def test_latency_is_measured_for_each_number_of_rows(
@@ -98,7 +101,7 @@ def test_latency_is_measured_for_each_number_of_rows(
 ) -> None:
     """Within its budget or over it; the figures go into the report."""
     policy = Latency(p99_ms={1: 60_000, 64: 1e-6}, seconds=0.1)
-    verdict = latency.judge(policy, Trials(), proposal(version, tmp_path))
+    verdict = latency.judge(policy, Bench(), proposal(version, tmp_path))
     assert not verdict.passed
     assert "1 row: p99" in verdict.sentences[0]
     assert "within 60000 ms" in verdict.sentences[0]
@@ -115,16 +118,16 @@ def test_measuring_stops_in_time_and_after_enough_calls(
 ) -> None:
     """Also where one call takes longer than all may."""
     contract, pipeline = load_pipeline(2, version[0])
-    once = trying._timed(contract, pipeline, 8, 0.0)
+    once = bench_process._timed(contract, pipeline, 8, 0.0)
     assert once.calls == 1
-    monkeypatch.setattr(trying, "_MOST_CALLS", 10)
-    assert trying._timed(contract, pipeline, 8, 60).calls == 10
+    monkeypatch.setattr(bench_process, "_MOST_CALLS", 10)
+    assert bench_process._timed(contract, pipeline, 8, 60).calls == 10
 
 
 def test_latency_needs_golden_rows_to_measure_with(tmp_path: Path) -> None:
     """Nothing else is known that the version answers."""
     policy = Latency(p99_ms={1: 5})
-    verdict = latency.judge(policy, Trials(), FakeProposal(home=tmp_path))
+    verdict = latency.judge(policy, Bench(), FakeProposal(home=tmp_path))
     assert verdict.sentences == ("The contract has no golden rows to measure with.",)
 
 
@@ -147,7 +150,7 @@ def test_scores_are_those_of_the_model_on_the_held_out_rows(
         "log_loss": log_loss(truth, probabilities),
     }
     assert found == pytest.approx(expected, abs=1e-5)
-    assert Trials().scores(2, folder, kept.file) == pytest.approx(found)
+    assert Bench().scores(2, folder, kept.file) == pytest.approx(found)
 
 
 def test_scores_of_a_regression(tmp_path: Path) -> None:
@@ -215,6 +218,6 @@ def test_what_is_asked_and_answered_is_json(version: tuple[Path, Contract]) -> N
     """The two processes share nothing else."""
     asked = Asked(version=2, folder=version[0], latency_rows=(1,), latency_seconds=0.01)
     assert Asked.model_validate_json(asked.model_dump_json()) == asked
-    tried = trying._try(asked)
-    assert trial.Tried.model_validate_json(tried.model_dump_json()) == tried
+    tried = bench_process._try(asked)
+    assert bench.Tried.model_validate_json(tried.model_dump_json()) == tried
     assert tried.latency[1].calls >= 1

@@ -1,4 +1,4 @@
-"""The process of a trial: `python -m trivet.gates.trying`, asked and answering in JSON."""
+"""The process in which versions are tried: `python -m trivet.gates.bench_process`, asked in JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trivet.columns import Columns
 from trivet.contract import Contract
 from trivet.errors import TrivetError
-from trivet.gates.trial import Asked, Timed, Tried
+from trivet.gates.bench import Asked, Timed, Tried
 from trivet.runtime.pipeline import Pipeline, golden_columns, verify_golden_rows
 from trivet.serving.loaded import load_pipeline
 

@@ -54,8 +54,11 @@ class Tried(BaseModel):
     """Why the version is no use; None: it is."""
 
 
-class Trials:
-    """Tries versions, and remembers what came of golden rows, which do not change by themselves."""
+class Bench:
+    """Tries versions, and remembers what came of golden rows, which do not change by themselves.
+
+    A process that was ended or that took too long is not remembered: a host may have been busy.
+    """
 
     def __init__(self) -> None:
         """Nothing has been tried."""
@@ -104,22 +107,28 @@ def _good(tried: Tried) -> Tried:
 
 
 def _try(asked: Asked) -> Tried:
+    """Try a version.
+
+    Raises:
+        VersionCorrupt: its process gave no answer.
+    """
     patience = _PATIENCE_SECONDS + 2 * asked.latency_seconds * len(asked.latency_rows)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "trivet.gates.trying"],
+            [sys.executable, "-m", "trivet.gates.bench_process"],
             input=asked.model_dump_json(),
             capture_output=True,
             text=True,
             timeout=patience,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return Tried(fault=f"Version {asked.version} did not answer within {patience:g} s.")
+    except subprocess.TimeoutExpired as err:
+        sentence = f"Version {asked.version} did not answer within {patience:g} s."
+        raise VersionCorrupt(sentence) from err
     try:
         return Tried.model_validate_json(done.stdout)
-    except ValidationError:
+    except ValidationError as err:
         last = next(iter(done.stderr.strip().splitlines()[-1:]), "it said nothing")
-        return Tried(
-            fault=f"Version {asked.version} ended its process with code {done.returncode}: {last}"
-        )
+        raise VersionCorrupt(
+            f"Version {asked.version} ended its process with code {done.returncode}: {last}"
+        ) from err
