@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from trivet.live import CONTRACT, Shelf
+from trivet.live import CONTRACT, LoadedVersion, Shelf
 from trivet.runtime.pipeline import PREPROCESS
 from unit.fakes import AMOUNT, golden, live, shop
 
@@ -50,14 +50,15 @@ def write_project(root: Path) -> None:
         golden=(golden(features={"amount": 20.0}, prediction={"value": 42.0}),),
     )
     shelf = Shelf(root / ".trivet", "shop")
-    folder = shelf.path("1")
+    folder = shelf.path(contract.digest)
     (folder / "trivet").mkdir(parents=True)
     (folder / CONTRACT).write_text(contract.to_json())
     (folder / PREPROCESS).write_text(
         "def preprocess(columns): return {'amount': columns['amount'] + 1}\n"
     )
     onnx.save(doubling(), folder / "model.onnx")
-    shelf.write_live(live(1))
+    entry = LoadedVersion(version=1, digest=contract.digest)
+    shelf.write_live(live(1, versions=(entry,)))
 
 
 def doubling() -> onnx.ModelProto:
