@@ -166,6 +166,8 @@ def test_the_status_lists_what_is_loaded(client: Client) -> None:
         "versions": [1, 2],
         "refused": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 

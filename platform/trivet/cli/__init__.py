@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from trivet.cli import apply, entities, features, logs, releases, services, skew, states
+from trivet.cli import apply, canary, entities, features, logs, releases, services, skew, states
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
 from trivet.settings import silence_telemetry
@@ -21,7 +21,7 @@ def trivet() -> None:
     """
 
 
-for group in (releases, apply, features, entities, logs, skew, services, states):
+for group in (releases, canary, apply, features, entities, logs, skew, services, states):
     for command in group.COMMANDS:
         trivet.add_command(command)
 

@@ -73,12 +73,12 @@ def rollback(model: str, steps: int, reason: str, as_json: bool) -> None:
 @click.argument("model")
 @json_option
 def history(model: str, as_json: bool) -> None:
-    """List the releases of MODEL, newest first."""
+    """List the releases of MODEL, newest first, and when a canary or shadow began and ended."""
     from trivet.registry.ledger import read_chain
 
     _, client = _connect()
     chain = reversed(read_chain(client, model))
-    releases = [entry for entry in chain if entry.to_version is not None]
+    releases = [entry for entry in chain if entry.action != "open"]
     if as_json:
         print_json([asdict(entry) for entry in releases])
         return
@@ -132,7 +132,7 @@ def _line(entry: Release) -> tuple[str, ...]:
         local_time(entry.at),
         entry.action if entry.finished else f"{entry.action} (interrupted)",
         "-" if entry.from_version is None else str(entry.from_version),
-        str(entry.to_version),
+        str(entry.to_version or f"({entry.tried})"),
         escape(entry.who),
         escape(entry.reason),
     )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from trivet.canary.state import Canary, Shadow
 from trivet.errors import RegistryUnavailable, TrivetError
 from trivet.live import Live, LoadedVersion, Shelf
 from trivet.registry.download import fetch
-from trivet.registry.ledger import Release, stack
+from trivet.registry.ledger import Release, last, stack
 from trivet.registry.sweep import sweep
 
 if TYPE_CHECKING:
@@ -32,20 +33,29 @@ class Wanted:
     aliases: Mapping[str, int]
     refused: str | None
     """What the registry asks for beyond this, and why it is not followed."""
+    canary: Canary | None = None
+    shadow: Shadow | None = None
 
 
 def wanted_of(
-    chain: Sequence[Release], aliases: Mapping[str, int], refused: str | None = None
+    chain: Sequence[Release],
+    aliases: Mapping[str, int],
+    refused: str | None = None,
+    canary: Canary | None = None,
+    shadow: Shadow | None = None,
 ) -> Wanted:
     """Return what a chain with at least one release asks a host to have."""
     released = stack(chain)
-    champion = released[-1]
+    champion, newest = released[-1], last(chain)
+    beside = {state.version for state in (canary, shadow) if state is not None}
     return Wanted(
         champion=champion,
-        release=chain[-1].run_id,
-        others=tuple(sorted({*released[-2:-1], *aliases.values()} - {champion})),
+        release=chain[-1].run_id if newest is None else newest.run_id,
+        others=tuple(sorted({*released[-2:-1], *aliases.values(), *beside} - {champion})),
         aliases=aliases,
         refused=refused,
+        canary=canary,
+        shadow=shadow,
     )
 
 
@@ -56,13 +66,18 @@ def follow(client: MlflowClient, shelf: Shelf, wanted: Wanted, now: datetime) ->
         TrivetError: the champion cannot be brought or is corrupt; what was live stays.
     """
     champion = _bring(client, shelf, wanted.champion, wanted.aliases)
+    versions = (champion, *_bring_others(client, shelf, wanted))
+    here = {entry.version for entry in versions}
+    canary, shadow = wanted.canary, wanted.shadow
     state = Live(
         model=shelf.model,
         champion=wanted.champion,
-        versions=(champion, *_bring_others(client, shelf, wanted)),
+        versions=versions,
         release=wanted.release,
         since=now,
         refused=wanted.refused,
+        canary=canary if canary is not None and canary.version in here else None,
+        shadow=shadow if shadow is not None and shadow.version in here else None,
     )
     _say(shelf, state, now)
 
@@ -100,7 +115,12 @@ def _say(shelf: Shelf, live: Live, now: datetime) -> None:
         return
     shelf.write_live(live)
     if live.refused is None:
-        _log.info("%s: version %d is live", shelf.model, live.champion)
+        beside = (
+            live.canary and f"canary {live.canary.version} at {live.canary.percent:g} %",
+            live.shadow and f"shadow {live.shadow.version}",
+        )
+        shown = "".join(f", {one}" for one in beside if one)
+        _log.info("%s: version %d is live%s", shelf.model, live.champion, shown)
     else:
         _log.error("%s: version %d stays live: %s", shelf.model, live.champion, live.refused)
     sweep(shelf, before, live, now)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from trivet.canary.state import Canary, Shadow
 from trivet.errors import NoChampion, TrivetError, VersionNotLoaded
 from trivet.live import FeatureCheck, Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
@@ -35,6 +36,8 @@ class Loaded:
     champion: Version | None = None
     by_number: MappingProxyType[int, Version] = field(default_factory=lambda: MappingProxyType({}))
     by_alias: MappingProxyType[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    canary: Canary | None = None
+    shadow: Shadow | None = None
 
 
 class Slot:
@@ -173,6 +176,8 @@ class Slot:
             by_alias=MappingProxyType(
                 {alias: e.version for e in live.versions for alias in e.aliases}
             ),
+            canary=live.canary,
+            shadow=live.shadow,
         )
         self.refused = live.refused
         self._on_swap(live.champion)
@@ -211,6 +216,8 @@ class Slot:
             "versions": sorted(loaded.by_number),
             "refused": self.refused,
             "features": _shown(self.check),
+            "canary": None if loaded.canary is None else loaded.canary.version,
+            "shadow": None if loaded.shadow is None else loaded.shadow.version,
         }
 
 

@@ -15,6 +15,8 @@ from trivet.serving.dataplane import DataPlane
 from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
 from trivet.serving.slot import Slot
+from trivet.serving.trial_counts import TrialCounts
+from trivet.serving.trial_metrics import TrialMetrics
 
 if TYPE_CHECKING:
     from trivet.contract import Contract
@@ -45,12 +47,16 @@ class Worker:
         self._metrics = metrics
         self.slot = Slot(self._shelf, self._load, on_swap=metrics.live, on_look=self._count_state)
         self._log = _start_log(settings, model, metrics)
-        self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
+        self._counts = TrialCounts(self._shelf.canary, TrialMetrics(model))
+        self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log, self._counts)
+        self._counts.start()
         self.slot.start(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Follow no more releases, and finish the log."""
         self.slot.stop()
+        self._counts.stop()
+        self.dataplane.stop()
         if self._log is not None:
             self._log.close()
 
