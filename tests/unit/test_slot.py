@@ -71,6 +71,8 @@ def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loa
         "versions": [],
         "refused": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 
@@ -91,6 +93,8 @@ def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
         "versions": [1, 2],
         "refused": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 

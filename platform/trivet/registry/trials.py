@@ -77,9 +77,19 @@ class Trials:
     def act(self, client: MlflowClient) -> None:
         """End the canary that was set back on this host, or promote the one whose time has come.
 
+        What somebody else was faster with, the next look sees.
+
         Raises:
-            TrivetError: MLflow does not answer, or somebody else was faster; the next look sees.
+            RegistryUnavailable: MLflow does not answer.
         """
+        try:
+            self._act(client)
+        except RegistryUnavailable:
+            raise
+        except TrivetError as err:
+            log.warning("%s: its canary is left as it is for now: %s", self._model, err)
+
+    def _act(self, client: MlflowClient) -> None:
         live = self._shelf.read_live()
         on = None if live is None else live.canary
         if on is None or on.entry is None:

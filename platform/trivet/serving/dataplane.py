@@ -198,7 +198,7 @@ class DataPlane:
         return done
 
     def _record(self, batch: Batch, part: Answers, requests: list[Answered]) -> None:
-        if not any([request.kept for request in requests]):
+        if not any(request.kept for request in requests):
             return
         version = batch.version
         entry = Entry(

@@ -49,9 +49,10 @@ class Trials:
         All rows of a request go to one side, that of its first row: its answer names one version.
         """
         loaded = self._slot.loaded
-        if loaded.canary is None and loaded.shadow is None:
+        if loaded.canary is None:
             self._counts.gone()
-            return
+            if loaded.shadow is None:
+                return
         if ticket.version is not loaded.champion:
             return
         model, key = self._slot.model, key_of(ticket.asked)
@@ -71,6 +72,8 @@ class Trials:
         self, tickets: Sequence[Ticket], batch: Batch, part: Answers, requests: list[Answered]
     ) -> None:
         """Hand on what the champion has answered, each request with its own rows."""
+        if not any(t.measured is not None or t.instances is not None for t in tickets):
+            return
         now = time.perf_counter()
         ends = list(accumulate(one.rows for one in batch.asked))
         for number, (place, rows) in enumerate(part.each([one.rows for one in batch.asked])):
@@ -106,12 +109,8 @@ class Trials:
 
         def give_up() -> None:
             total = time.perf_counter() - ticket.started
-            alone = [
-                replace(one, kept=place == number, total_seconds=total)
-                if place == number
-                else replace(one, kept=False)
-                for place, one in enumerate(requests)
-            ]
+            alone = [replace(one, kept=False) for one in requests]
+            alone[number] = replace(requests[number], kept=True, total_seconds=total)
             self._record(batch, part, alone)
 
         self._split.take(

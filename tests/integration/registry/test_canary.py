@@ -8,11 +8,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from trivet import cli
 from trivet.canary.state import TAGS, Canary, Limits, Shadow
 from trivet.canary.tally import Figures, Tallies, bucket, read_verdict, write_tallies
 from trivet.contract import Contract
-from trivet.errors import BadTrial, ContractMismatch, Difference, ReleaseConflict, UnknownModel
+from trivet.errors import (
+    BadTrial,
+    ContractMismatch,
+    Difference,
+    ReleaseConflict,
+    TrivetError,
+    UnknownModel,
+)
 from trivet.registry import canary, claim, ledger
 from trivet.registry.plan import plan_promotion, plan_rollback
 from trivet.registry.release import Gates, apply, mend
@@ -23,7 +32,7 @@ from .test_follower import Hands, follower
 from .toy import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trivet.live import Live
 
@@ -437,3 +446,80 @@ def test_a_canary_that_no_longer_fits_is_not_promoted(released: Registry) -> Non
     assert story(released)[1:] == [("canary", 2)]
     assert released.alias == 1
     assert on(released).version == 2
+
+
+@pytest.fixture
+def trivet(released: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return the command line, typed in the project; it fails the test unless it ends as expected."""
+    (released.settings.root / "pyproject.toml").write_text("[tool.trivet]\n")
+    monkeypatch.chdir(released.settings.root)
+
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli.trivet, [*words])
+        ended = getattr(done.exception, "exit_code", done.exit_code)
+        assert ended == code, (done.output, done.exception)
+        return str(done.exception) if isinstance(done.exception, TrivetError) else done.output
+
+    return run
+
+
+def test_the_commands_begin_show_and_end_a_canary(
+    released: Registry, trivet: Callable[..., Any]
+) -> None:
+    """With the limits that were given, and the figures of this host's workers."""
+    begun = trivet(
+        *("canary", MODEL, "2", "--percent", "2.5", "--p99-ms", "50", "--promote-after", "30m"),
+        *("--reason", "it looks good"),
+    )
+    assert "version 2 is the canary, on 2.5 % of the requests" in begun
+    follower(released).step()
+    assert on(released).limits == Limits(p99_ms=50)
+    assert on(released).promote_after_seconds == 1800
+    count(released, requests=40, errors={"late": 2}, rows=38, unlike=1, took={bucket(0.02): 40})
+    shown = json.loads(trivet("canary", MODEL, "--json"))
+    assert shown["state"]["percent"] == 2.5
+    assert shown["figures"]["error_rate"] == 0.05
+    assert shown["figures"]["divergence"] == 1 / 38
+    assert shown["figures"]["p99_ms"] == pytest.approx(20, rel=0.05)
+    text = trivet("canary", MODEL)
+    assert "5.00% (2 late)" in text
+    assert "p99_ms 50" in text
+    assert "has ended" in trivet("canary", MODEL, "--percent", "0", "--reason", "enough")
+    assert "version 2, was ended" in " ".join(trivet("canary", MODEL).split())
+    assert "toy has no canary" in trivet("canary", MODEL, "--stop")
+    history = json.loads(trivet("history", MODEL, "--json"))
+    assert [(one["action"], one["tried"]) for one in history[:2]] == [
+        ("canary_end", 2),
+        ("canary", 2),
+    ]
+    assert (history[1]["reason"], history[0]["reason"]) == ("it looks good", "enough")
+    assert "canary_end" in trivet("history", MODEL)
+
+
+def test_the_commands_begin_show_and_end_a_shadow(
+    released: Registry, trivet: Callable[..., Any]
+) -> None:
+    """All requests, unless a share is asked for."""
+    assert "version 3 runs as shadow, on 100 %" in trivet("shadow", MODEL, "3")
+    assert json.loads(trivet("shadow", MODEL, "--json"))["state"]["version"] == 3
+    assert "dropped" in trivet("shadow", MODEL)
+    assert "the shadow of version 3 has ended" in trivet("shadow", MODEL, "--stop")
+    assert tags(released) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("canary", MODEL, "2"), 2, "--percent says how much"),
+        (("canary", MODEL, "2", "--percent", "10", "--error-rate", "2"), 2, "--error-rate"),
+        (("canary", MODEL, "2", "--percent", "10", "--promote-after", "soon"), 2, "no duration"),
+        (("canary", MODEL, "1", "--percent", "10"), 1, "is the champion already"),
+        (("shadow", MODEL, "9"), 1, "has no version 9"),
+    ],
+)
+def test_the_commands_refuse_by_a_sentence(
+    released: Registry, trivet: Callable[..., Any], words: tuple[str, ...], code: int, said: str
+) -> None:
+    """And write nothing."""
+    assert said in trivet(*words, code=code)
+    assert story(released) == [("promote", 1)]
