@@ -212,7 +212,7 @@ class Follower:
             if ledger.last(chain) is None:
                 shelve.refuse(self._shelf, refused, now)
                 return True
-            beside = self._trials.beside(client, chain, seen.pointers.tags)
+            beside = self._trials.beside(chain, seen.pointers.tags)
             if beside.by_hand is not None and self._seen_before(seen):
                 self._trials.record(client, beside.by_hand)
                 return False

@@ -68,16 +68,21 @@ def follow(client: MlflowClient, shelf: Shelf, wanted: Wanted, now: datetime) ->
     champion = _bring(client, shelf, wanted.champion, wanted.aliases)
     versions = (champion, *_bring_others(client, shelf, wanted))
     here = {entry.version for entry in versions}
-    canary, shadow = wanted.canary, wanted.shadow
+    beside = (("canary", wanted.canary), ("shadow", wanted.shadow))
+    missing = [
+        f"Version {state.version}, the {kind}, could not be brought here; the log says why."
+        for kind, state in beside
+        if state is not None and state.version not in here
+    ]
     state = Live(
         model=shelf.model,
         champion=wanted.champion,
         versions=versions,
         release=wanted.release,
         since=now,
-        refused=wanted.refused,
-        canary=canary if canary is not None and canary.version in here else None,
-        shadow=shadow if shadow is not None and shadow.version in here else None,
+        refused=" ".join(filter(None, [wanted.refused, *missing])) or None,
+        canary=wanted.canary if wanted.canary and wanted.canary.version in here else None,
+        shadow=wanted.shadow if wanted.shadow and wanted.shadow.version in here else None,
     )
     _say(shelf, state, now)
 

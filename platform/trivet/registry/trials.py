@@ -100,11 +100,8 @@ class Trials:
         elif self._is_due(on):
             self._promote(client, on, self._judge.figures(on.entry))
 
-    def beside(
-        self, client: MlflowClient, chain: Sequence[Release], tags: Mapping[str, str]
-    ) -> Beside:
+    def beside(self, chain: Sequence[Release], tags: Mapping[str, str]) -> Beside:
         """Return what ledger and tags together say is to run; writes nothing."""
-        del client
         states: dict[Kind, State | None] = {}
         faults, by_hand = [], []
         live = self._shelf.read_live()
@@ -160,12 +157,10 @@ class Trials:
         if state is None:
             why = f"The tag {TAGS[kind]} was removed in MLflow."
             return None, None if running is None else ByHand(kind=kind, state=None, why=why)
-        if running is not None and state.entry == running.run_id:
-            edited = state if state.version == running.tried else None
-            if edited is not None:
-                return edited, None
-        outlived = any(one.run_id == state.entry and one.action == kind for one in chain)
-        if outlived and running is None and not _ended(chain, kind, state.entry):
+        if running is not None and (state.entry, state.version) == (running.run_id, running.tried):
+            return state, None
+        begun = any(one.run_id == state.entry and one.action == kind for one in chain)
+        if begun and running is None and not _ended(chain, kind, state.entry):
             return None, ByHand(kind=kind, state=None, why="Another version was released.")
         why = f"The tag {TAGS[kind]} was set in MLflow."
         fresh = state.model_copy(update={"entry": None, "since": None})

@@ -14,11 +14,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from trivet.canary.state import Canary
 from trivet.serving.answering import Answers, Batch
+from trivet.serving.apart import Apart
 from trivet.serving.beside import Beside, Fetch, Work, compute
 from trivet.serving.crowd import Ticket
 from trivet.serving.documents import Answer, documents
@@ -68,7 +68,7 @@ class Split:
         self._fetch = fetch
         self._most_rows = most_rows
         self._record = record
-        self._work = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trivet-canary")
+        self._work = Apart("trivet-canary")
         self._waiting: deque[Held] = deque()
         self._busy_since: float | None = None
         self._said_at = -_SAY_AGAIN_SECONDS

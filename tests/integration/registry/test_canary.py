@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from trivet.registry.release import Gates, apply, mend
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import state_of
 
-from .test_follower import Hands, follower
+from .test_follower import Hands, corrupt, eventually, follower
 from .toy import MODEL
 
 if TYPE_CHECKING:
@@ -514,7 +515,7 @@ def test_the_commands_begin_show_and_end_a_shadow(
         (("canary", MODEL, "2", "--percent", "10", "--error-rate", "2"), 2, "--error-rate"),
         (("canary", MODEL, "2", "--percent", "10", "--promote-after", "soon"), 2, "no duration"),
         (("canary", MODEL, "1", "--percent", "10"), 1, "is the champion already"),
-        (("shadow", MODEL, "9"), 1, "has no version 9"),
+        (("shadow", MODEL, "9"), 2, "has no version 9"),
     ],
 )
 def test_the_commands_refuse_by_a_sentence(
@@ -523,3 +524,35 @@ def test_the_commands_refuse_by_a_sentence(
     """And write nothing."""
     assert said in trivet(*words, code=code)
     assert story(released) == [("promote", 1)]
+
+
+def test_a_broken_canary_is_set_back_while_mlflow_is_down(released: Registry) -> None:
+    """By the host's verdict within a second or two; the ledger has it when MLflow is back."""
+    begin(released)
+    stop = threading.Event()
+    thread = threading.Thread(target=follower(released).run, args=(stop,))
+    thread.start()
+    database = released.settings.root / "mlflow.db"
+    away = database.with_suffix(".away")
+    try:
+        eventually(lambda: (state := released.shelf.read_live()) is not None and bool(state.canary))
+        database.rename(away)
+        count(released, requests=40, errors={"raised": 40})
+        eventually(lambda: read_verdict(released.shelf.canary) is not None, seconds=3)
+        away.rename(database)
+        eventually(lambda: story(released)[-1] == ("canary_end", 2))
+        eventually(lambda: live(released).canary is None)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_corrupt_canary_is_said_and_gets_nothing(released: Registry) -> None:
+    """What answers goes on."""
+    version = corrupt(released)
+    begin(released, version)
+    follower(released).step()
+    assert live(released).canary is None
+    assert f"Version {version}, the canary, could not be brought" in (live(released).refused or "")
+    assert live(released).champion == 1
