@@ -40,7 +40,7 @@ def test_every_trivet_command_that_is_shown_exists(page):
         name, rest = code
         assert name in command_line.commands, name
         known = {opt for param in command_line.commands[name].params for opt in param.opts}
-        assert set(re.findall(r"--[a-z-]+", rest)) <= known, rest
+        assert set(re.findall(r"--[a-z0-9-]+", rest)) <= known, rest
 
 
 @pytest.mark.parametrize("page", TEXTS)

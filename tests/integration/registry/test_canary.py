@@ -540,12 +540,12 @@ def test_a_broken_canary_is_set_back_while_mlflow_is_down(released: Registry) ->
         count(released, requests=40, errors={"raised": 40})
         eventually(lambda: read_verdict(released.shelf.canary) is not None, seconds=3)
         away.rename(database)
-        eventually(lambda: story(released)[-1] == ("canary_end", 2))
         eventually(lambda: live(released).canary is None)
     finally:
         stop.set()
         thread.join(20)
     assert not thread.is_alive()
+    assert story(released)[-1] == ("canary_end", 2)
 
 
 def test_a_corrupt_canary_is_said_and_gets_nothing(released: Registry) -> None:
