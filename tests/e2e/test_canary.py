@@ -56,8 +56,10 @@ class Tried:
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     """Make the project: five versions, the first is the champion."""
-    toy = Toy(tmp_path_factory.mktemp("canary") / "project")
-    yield toy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        toy = Toy(tmp_path_factory.mktemp("canary") / "project")
+        yield toy
     left = left_over(toy.project)
     assert not left, f"started by these tests, and not ended: {left}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,6 @@ class Toy:
         self.project = Project(root)
         self.project.run("python", "-c", _TRAIN, cwd=f"bentos/{MODEL}")
         self.settings: Settings = load_settings(root)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
         self.client = connect(self.settings)
 
     def try_out(self, version: int, **changes: Any) -> None:
