@@ -419,6 +419,13 @@ class ReleaseConflict(TrivetError):
     title = "Release conflict"
 
 
+class BadTrial(TrivetError):
+    """A canary or a shadow is asked for that cannot be: its tag, its version or its limits."""
+
+    exit_code = 1
+    title = "Canary refused"
+
+
 class RegistryUnavailable(TrivetError):
     """MLflow did not answer."""
 

@@ -29,7 +29,7 @@ def main() -> None:
     threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     model = sys.argv[1]
     # An alias that was moved by hand is judged again and again for as long as it is refused.
-    gates = partial(release_gates, settings, model, "accept", Bench())
+    gates = partial(release_gates, settings, model, bench=Bench())
     watch = FeatureWatch(settings, model, partial(feature_differences, settings))
     Follower(settings, model, gates_factory=gates, look_beside=watch.look).run(stop)
 

@@ -4,6 +4,7 @@
     <home>/models/<model>/live.json            which of them answer, replaced as a whole
     <home>/models/<model>/features.json        whether Feast still offers what the champion relies on
     <home>/models/<model>/registry.json        whether the follower reaches MLflow
+    <home>/models/<model>/canary/              what came of a canary or a shadow; see trivet.canary
 
 The follower writes, workers read. Neither side needs MLflow to read, so a service starts and goes on
 while MLflow is down.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from trivet.canary.state import Canary, Shadow
 from trivet.errors import Difference
 
 CONTRACT = "trivet/contract.json"
@@ -48,6 +50,8 @@ class Live(BaseModel):
     """When this host first had this state."""
     refused: str | None = None
     """What the registry asks for and why it is not followed; None when they agree."""
+    canary: Canary | None = None
+    shadow: Shadow | None = None
 
 
 class FeatureCheck(BaseModel):
@@ -86,6 +90,7 @@ class Shelf:
         self.features_file = self.folder / "features.json"
         self.contact_file = self.folder / "registry.json"
         self.lock_file = self.folder / "follower.lock"
+        self.canary = self.folder / "canary"
 
     def path(self, digest: str) -> Path:
         """Return the folder of the version with this contract digest, whether or not it exists."""

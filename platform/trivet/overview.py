@@ -85,7 +85,7 @@ def read_models(client: Client, settings: Settings) -> tuple[ModelState, ...]:
                 model=model,
                 champion=ledger.stack(chain)[-1],
                 alias=read_aliases(client, model).get("champion"),
-                interrupted=not newest.finished,
+                interrupted=ledger.unfinished(chain) is not None,
                 here=None if live is None else live.champion,
             )
         )

@@ -18,7 +18,8 @@ from trivet.columns import Columns
 from trivet.errors import FeaturesUnavailable, InvalidInstances, PredictionFailed
 from trivet.runtime.pipeline import Pipeline
 from trivet.runtime.predictor import Output
-from trivet.serving.dataplane import Answer, DataPlane
+from trivet.serving.dataplane import DataPlane
+from trivet.serving.documents import Answer
 from trivet.serving.loaded import Version
 from unit import fakes
 from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, shop

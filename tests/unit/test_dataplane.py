@@ -20,7 +20,8 @@ from trivet.errors import (
     RequestTooLarge,
     TrivetError,
 )
-from trivet.serving.dataplane import Answer, DataPlane, to_bytes
+from trivet.serving.dataplane import DataPlane
+from trivet.serving.documents import Answer, to_bytes
 from trivet.serving.loaded import Version
 from unit.fakes import (
     NOON,

@@ -177,6 +177,8 @@ def test_the_status_lists_what_is_loaded(client: Client) -> None:
         "refused": None,
         "registry": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 

@@ -82,6 +82,8 @@ def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loa
         "refused": None,
         "registry": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 
@@ -105,6 +107,8 @@ def test_a_release_is_swapped_in_and_told(shelf: Shelf, loader: Loader) -> None:
         "refused": None,
         "registry": None,
         "features": None,
+        "canary": None,
+        "shadow": None,
     }
 
 

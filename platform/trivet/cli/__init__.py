@@ -10,6 +10,7 @@ from trivet.cli import (
     adopt,
     apply,
     bento,
+    canary,
     copy,
     entities,
     features,
@@ -37,6 +38,7 @@ def trivet() -> None:
 for group in (
     versions,
     releases,
+    canary,
     adopt,
     bento,
     copy,

@@ -50,7 +50,7 @@ def models(model: str, as_json: bool) -> None:
 )
 @json_option
 def history(model: str, at: datetime | None, as_json: bool) -> None:
-    """List the releases of MODEL, newest first; or say which version answered at a moment."""
+    """List what was released of MODEL and tried beside it, newest first; or say who answered when."""
     from trivet.registry.client import connect
     from trivet.registry.ledger import read_chain
 
@@ -58,7 +58,7 @@ def history(model: str, at: datetime | None, as_json: bool) -> None:
     if at is not None:
         _answer(model, chain, at, as_json=as_json)
         return
-    releases = [entry for entry in reversed(chain) if entry.to_version is not None]
+    releases = [entry for entry in reversed(chain) if entry.action != "open"]
     if as_json:
         print_json([asdict(entry) for entry in releases])
         return
@@ -133,7 +133,7 @@ def _line(entry: Release) -> tuple[str, ...]:
         local_time(entry.at),
         f"[bold yellow]{_what(entry)}[/]" if entry.forced else _what(entry),
         "-" if entry.from_version is None else str(entry.from_version),
-        str(entry.to_version),
+        str(entry.to_version or f"({entry.tried})"),
         escape(entry.who),
         escape(entry.reason),
         "-" if entry.seconds is None else f"{entry.seconds:.1f} s",

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trivet.errors import BadPolicy
 from trivet.settings import Settings
 
-Kind = Literal["promote", "rollback", "accept"]
+Kind = Literal["promote", "rollback", "accept", "canary", "shadow"]
 Direction = Literal["higher", "lower"]
 
 _BETTER: Mapping[str, Direction] = {

@@ -1,6 +1,6 @@
 """Write a release to the ledger, so that of many at once exactly one wins and none is half done.
 
-    run started -> claim: its predecessor's `successor` -> alias moved -> run finished
+    run started -> claim: its predecessor's `successor` -> alias moved or tag set -> run finished
 
 Whoever dies after the claim leaves an entry that is not finished. The next command finishes it;
 doing so twice, or while its owner still lives, changes nothing.
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from trivet.canary.state import TAGS, Kind, parse_state, to_tag
 from trivet.errors import ReleaseConflict, ReleaseRefused, TrivetError, UnknownModel
 from trivet.registry.client import ensure_experiment, find_experiment, translated
 from trivet.registry.failures import WRONG_NAME
@@ -47,7 +48,7 @@ class Entry:
     model: str
     action: Action
     from_version: int | None
-    to_version: int
+    to_version: int | None
     steps: int
     who: str
     reason: str
@@ -57,6 +58,10 @@ class Entry:
     forced: tuple[str, ...] = ()
     """The gates that refused, and were forced."""
     gates_seconds: float | None = None
+    tried: int | None = None
+    """The version of a canary or shadow, whose entry releases none."""
+    state: str | None = None
+    """What a canary or shadow begins with; None where it ends."""
 
 
 def open_ledger(client: MlflowClient, settings: Settings, model: str, at: datetime) -> Release:
@@ -126,10 +131,13 @@ def finish(client: MlflowClient, model: str, release: Release) -> Release:
         RegistryUnavailable: MLflow does not answer.
     """
     try:
-        _settle_alias(client, model, release)
+        if release.tried is None:
+            _settle_alias(client, model, release)
+        else:
+            settle_tag(client, model, release)
     except UnknownModel as err:
         # Without this, a version deleted in the wrong moment would block the ledger for ever.
-        _log.warning("The alias of %s was not moved: %s", model, err)
+        _log.warning("The alias or tag of %s was not set: %s", model, err)
     with translated(client):
         client.set_terminated(release.run_id)
     return read_release(client, release.run_id)
@@ -139,11 +147,11 @@ def _settle_alias(client: MlflowClient, model: str, release: Release) -> None:
     # MLflow has no compare-and-set for an alias. Each writer reads the ledger again *after* its
     # write, and writes anew if an entry came in between: so the last write of all says what the
     # ledger says.
-    head: Release | None = _newest(client, release)
+    head: Release | None = newest_of(client, release, _releases)
     while head is not None:
         with translated(client, f"{model} has no version {head.to_version} any more."):
             _point(client, model, str(head.to_version))
-        newest = _newest(client, head)
+        newest = newest_of(client, head, _releases)
         head = None if newest.run_id == head.run_id else newest
 
 
@@ -160,11 +168,34 @@ def _point(client: MlflowClient, model: str, version: str) -> None:
         client.set_registered_model_alias(model, CHAMPION, version)
 
 
-def _newest(client: MlflowClient, release: Release) -> Release:
-    release = read_release(client, release.run_id)
-    while release.successor is not None:
-        release = read_release(client, release.successor)
-    return release
+def settle_tag(client: MlflowClient, model: str, entry: Release) -> None:
+    """Set or remove the tag of a canary or shadow, as the newest entry about it says."""
+    kind: Kind = "canary" if entry.action.startswith("canary") else "shadow"
+    head: Release | None = newest_of(client, entry, lambda one: one.action.startswith(kind))
+    while head is not None:
+        with translated(client, f"MLflow has no model {model} any more."):
+            if head.state is None:
+                client.delete_registered_model_tag(model, TAGS[kind])
+            else:
+                begun = {"entry": head.run_id, "since": head.at}
+                state = parse_state(kind, head.state).model_copy(update=begun)
+                client.set_registered_model_tag(model, TAGS[kind], to_tag(state))
+        newest = newest_of(client, head, lambda one: one.action.startswith(kind))
+        head = None if newest.run_id == head.run_id else newest
+
+
+def _releases(entry: Release) -> bool:
+    return entry.to_version is not None
+
+
+def newest_of(client: MlflowClient, first: Release, counts: Callable[[Release], bool]) -> Release:
+    """Return the newest entry that counts, from one that does on."""
+    newest = entry = read_release(client, first.run_id)
+    while entry.successor is not None:
+        entry = read_release(client, entry.successor)
+        if counts(entry):
+            newest = entry
+    return newest
 
 
 def _start(client: MlflowClient, settings: Settings, entry: Entry, after: Release) -> str:
@@ -174,13 +205,13 @@ def _start(client: MlflowClient, settings: Settings, entry: Entry, after: Releas
             experiment,
             int(entry.at.timestamp() * 1000),
             tags=_author(entry.who),
-            run_name=f"{entry.action} {entry.to_version}",
+            run_name=f"{entry.action} {entry.to_version or entry.tried}",
         )
     run_id = str(run.info.run_id)
     try:
         with translated(client):
             _log_params(client, run_id, _params(entry, after))
-            client.log_dict(run_id, dict(entry.report), "gates.json")
+            client.log_dict(run_id, dict(entry.report), _report_name(entry))
     except Exception:
         with suppress(TrivetError), translated(client):
             client.set_terminated(run_id, "FAILED")
@@ -191,20 +222,28 @@ def _start(client: MlflowClient, settings: Settings, entry: Entry, after: Releas
 def _params(entry: Entry, after: Release) -> dict[str, str]:
     params = {
         "action": entry.action,
-        "to_version": str(entry.to_version),
         "previous": after.run_id,
         "sequence": str(after.sequence + 1),
         "steps": str(entry.steps),
     }
-    if entry.from_version is not None:
-        params["from_version"] = str(entry.from_version)
-    if entry.reason:
-        params["reason"] = entry.reason
-    if entry.forced:
-        params["forced"] = ", ".join(entry.forced)
+    versions = {
+        "from_version": entry.from_version,
+        "to_version": entry.to_version,
+        "tried": entry.tried,
+    }
+    params |= {name: str(number) for name, number in versions.items() if number is not None}
     if entry.gates_seconds is not None:
         params["gates_seconds"] = f"{entry.gates_seconds:.3f}"
-    return params
+    texts = {
+        "reason": entry.reason,
+        "state": entry.state,
+        "forced": ", ".join(entry.forced),
+    }
+    return params | {name: text for name, text in texts.items() if text}
+
+
+def _report_name(entry: Entry) -> str:
+    return "figures.json" if entry.action.endswith("_end") else "gates.json"
 
 
 def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
@@ -247,8 +286,9 @@ def _refuse_late(client: MlflowClient, model: str, after: Release) -> None:
     if after.successor is None:
         return
     winner = read_release(client, after.successor)
+    done = "released" if winner.tried is None else "wrote to the ledger of"
     raise ReleaseConflict(
-        f"{winner.who or 'Somebody'} released version {winner.to_version} of {model} first "
-        f"({winner.action}, {winner.at:%Y-%m-%d %H:%M:%S} UTC).",
+        f"{winner.who or 'Somebody'} {done} version {winner.to_version or winner.tried} of {model} "
+        f"first ({winner.action}, {winner.at:%Y-%m-%d %H:%M:%S} UTC).",
         hint=f"Nothing was changed. Look at it (trivet history {model}), then decide anew.",
     )

@@ -20,9 +20,11 @@ from trivet.errors import RegistryUnavailable, ReleaseConflict, TrivetError
 from trivet.live import Contact, Shelf
 from trivet.registry import claim, ledger, release, shelve
 from trivet.registry.client import connect, require_database
-from trivet.registry.gate import Gates
-from trivet.registry.ledger import Release
-from trivet.registry.versions import read_aliases
+from trivet.registry.gate import Gates, no_gates
+from trivet.registry.ledger import Action, Release
+from trivet.registry.trials import Trials
+from trivet.registry.verdicts import Judge
+from trivet.registry.versions import Pointers, read_pointers
 from trivet.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,9 +43,14 @@ _log = logging.getLogger(__name__)
 class _Seen:
     """What one look at the registry found."""
 
-    aliases: Mapping[str, int]
+    pointers: Pointers
     newest: str | None
     at: datetime
+
+    @property
+    def aliases(self) -> Mapping[str, int]:
+        """The model's aliases."""
+        return self.pointers.aliases
 
 
 class Follower:
@@ -54,7 +61,7 @@ class Follower:
         settings: Settings,
         model: str,
         client_factory: Callable[[Settings], MlflowClient] = connect,
-        gates_factory: Callable[[], Gates] = dict,
+        gates_factory: Callable[[Action], Gates] = no_gates,
         clock: Clock = system_clock,
         *,
         look_beside: Callable[[], None] = lambda: None,
@@ -65,7 +72,7 @@ class Follower:
             settings: of the project.
             model: the registered model's name.
             client_factory: called at the first step, and again until it has succeeded once.
-            gates_factory: called for each alias that was moved by hand.
+            gates_factory: called for each release by hand, and each that a canary earned.
             clock: of the live state, and of waiting times.
             look_beside: called again and again in a thread of its own, while this follower is the
                 host's; a release never waits for it. It must not raise.
@@ -77,6 +84,8 @@ class Follower:
         self._clock = clock
         self._look_beside = look_beside
         self._shelf = Shelf(settings.home, model)
+        self._judge = Judge(self._shelf, clock)
+        self._trials = Trials(settings, model, self._judge, gates_factory, clock)
         self._client: MlflowClient | None = None
         self._settled: _Seen | None = None
         self._unsettled: _Seen | None = None
@@ -106,18 +115,20 @@ class Follower:
         require_database(self._settings)
         if self._client is None:
             self._client = self._client_factory(self._settings)
-        aliases = read_aliases(self._client, self._model)
-        if self._is_settled(aliases):
+        self._trials.act(self._client)
+        pointers = read_pointers(self._client, self._model)
+        if self._is_settled(pointers):
             return
         chain = ledger.read_chain(self._client, self._model)
         newest = chain[-1].run_id if chain else None
-        seen = _Seen(aliases=aliases, newest=newest, at=self._clock())
+        seen = _Seen(pointers=pointers, newest=newest, at=self._clock())
         if self._act(self._client, chain, seen):
             self._settled, self._unsettled = seen, None
 
     def _poll(self, stop: threading.Event) -> None:
         self._settled = self._unsettled = self._told = None
-        self._start_looking_beside(stop)
+        self._start_beside(stop, "trivet-beside", self._look_beside)
+        self._start_beside(stop, "trivet-judge", self._judge.look)
         while True:
             try:
                 self.step()
@@ -129,19 +140,19 @@ class Follower:
             if stop.wait(self._settings.poll_seconds):
                 return
 
-    def _start_looking_beside(self, stop: threading.Event) -> None:
-        def look() -> None:
+    def _start_beside(self, stop: threading.Event, name: str, look: Callable[[], None]) -> None:
+        def again() -> None:
             while not stop.wait(self._settings.poll_seconds):
-                self._look_beside()
+                look()
 
         # Not waited for at the end: a look may just be importing Feast.
-        threading.Thread(target=look, name="trivet-beside", daemon=True).start()
+        threading.Thread(target=again, name=name, daemon=True).start()
 
-    def _is_settled(self, aliases: Mapping[str, int]) -> bool:
+    def _is_settled(self, pointers: Pointers) -> bool:
         settled = self._settled
         return (
             settled is not None
-            and settled.aliases == aliases
+            and settled.pointers == pointers
             and self._clock() - settled.at < _LOOK_AGAIN
         )
 
@@ -149,13 +160,13 @@ class Follower:
         """Return whether nothing is left to do until something changes."""
         newest = ledger.last(chain)
         alias = seen.aliases.get(claim.CHAMPION)
-        if newest is not None and not newest.finished:
-            return self._await(client, newest, seen)
+        if (underway := ledger.unfinished(chain)) is not None:
+            return self._await(client, underway, seen)
         if newest is not None and newest.to_version == alias:
-            return self._follow(client, chain, seen.aliases, None)
+            return self._follow(client, chain, seen, None)
         if alias is None:
             return newest is None or self._follow(
-                client, chain, seen.aliases, f"The alias {claim.CHAMPION} was removed by hand."
+                client, chain, seen, f"The alias {claim.CHAMPION} was removed by hand."
             )
         if not self._seen_before(seen):
             return False
@@ -176,40 +187,47 @@ class Follower:
         before = self._unsettled
         self._unsettled = seen
         return (
-            before is not None and before.aliases == seen.aliases and before.newest == seen.newest
+            before is not None and before.pointers == seen.pointers and before.newest == seen.newest
         )
 
     def _accept(self, client: MlflowClient, chain: Sequence[Release], seen: _Seen) -> bool:
         version = seen.aliases[claim.CHAMPION]
         try:
-            gates = self._gates_factory()
+            gates = self._gates_factory("accept")
             release.accept(client, self._settings, self._model, gates, self._clock)
         except (RegistryUnavailable, ReleaseConflict):
             raise
         except TrivetError as err:
             why = f"Version {version}, to which {claim.CHAMPION} was moved by hand: {err}"
-            return self._follow(client, chain, seen.aliases, why)
+            return self._follow(client, chain, seen, why)
         return False
 
     def _follow(
         self,
         client: MlflowClient,
         chain: Sequence[Release],
-        aliases: Mapping[str, int],
+        seen: _Seen,
         refused: str | None,
     ) -> bool:
         now = self._clock()
         try:
             if ledger.last(chain) is None:
                 shelve.refuse(self._shelf, refused, now)
-            else:
-                wanted = shelve.wanted_of(chain, aliases, refused)
-                shelve.follow(client, self._shelf, wanted, now)
+                return True
+            beside = self._trials.beside(chain, seen.pointers.tags)
+            if beside.by_hand is not None and self._seen_before(seen):
+                self._trials.record(client, beside.by_hand)
+                return False
+            wanted = shelve.wanted_of(
+                chain, seen.aliases, refused or beside.fault, beside.canary, beside.shadow
+            )
+            shelve.follow(client, self._shelf, wanted, now)
         except RegistryUnavailable:
             raise
         except TrivetError as err:
             shelve.refuse(self._shelf, f"The newest release cannot be served: {err}", now)
-        return True
+            return True
+        return beside.by_hand is None
 
     def _complain(self, what: str | None, err: Exception | None = None) -> None:
         """Say once what stands in the way, or that nothing does any more, here and on the shelf."""

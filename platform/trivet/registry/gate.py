@@ -22,6 +22,7 @@ from trivet.errors import (
 )
 
 if TYPE_CHECKING:
+    from trivet.registry.ledger import Action
     from trivet.registry.proposal import Proposal
 
 _FINAL = (VersionCorrupt, ContractUnreadable, UnknownModel)
@@ -48,6 +49,12 @@ Gate = Callable[["Proposal"], Verdict]
 
 Gates = Mapping[str, Gate]
 """Gates by the name under which the ledger reports them."""
+
+
+def no_gates(action: Action) -> Gates:
+    """Return the gates of a registry by itself, whatever the action: none."""
+    del action
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

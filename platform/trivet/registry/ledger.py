@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
+from trivet.canary.state import Kind
 from trivet.errors import ReleaseRefused
 from trivet.registry.client import find_experiment, translated
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 GENESIS_TAG = "trivet.genesis"
 SUCCESSOR = "successor"
 
-Action = Literal["open", "promote", "rollback", "accept"]
-"""`open` begins a ledger; `accept` is a release that somebody made by moving the alias by hand."""
+Action = Literal[
+    "open", "promote", "rollback", "accept", "canary", "canary_end", "shadow", "shadow_end"
+]
+"""`open` begins a ledger; `accept` is a release that somebody made by moving the alias by hand. The
+last four release nothing: a version begins to run beside the champion, or ends."""
 
 RELEASING: frozenset[Action] = frozenset({"promote", "rollback", "accept"})
 """The actions after which another version answers."""
@@ -39,7 +43,7 @@ class Release:
     action: Action
     from_version: int | None
     to_version: int | None
-    """None only for `open`."""
+    """None for an entry that releases nothing: `open`, and those of canary and shadow."""
     steps: int
     """How many releases a rollback takes back."""
     who: str
@@ -54,6 +58,10 @@ class Release:
     """How long the gates took; None where it is not known."""
     seconds: float | None = None
     """How long it took in all, from its first gate until the alias had moved."""
+    tried: int | None = None
+    """The version that a canary or a shadow is about."""
+    state: str | None = None
+    """What a canary or a shadow began with, as its tag has it."""
 
 
 def experiment_name(model: str) -> str:
@@ -106,7 +114,25 @@ def follow(genesis: str, look_up: Callable[[str], Release]) -> tuple[Release, ..
 
 def last(chain: Sequence[Release]) -> Release | None:
     """Return the newest entry that releases a version, or None."""
-    return chain[-1] if chain and chain[-1].to_version is not None else None
+    return next((entry for entry in reversed(chain) if entry.to_version is not None), None)
+
+
+def unfinished(chain: Sequence[Release]) -> Release | None:
+    """Return the newest entry if it was not carried out yet; those before it are, whatever they are."""
+    return chain[-1] if chain and not chain[-1].finished else None
+
+
+def running(chain: Sequence[Release], kind: Kind) -> Release | None:
+    """Return the entry that began the canary or shadow which runs by the ledger, or None.
+
+    A release ends both: what they were compared with is gone.
+    """
+    for entry in reversed(chain):
+        if entry.to_version is not None or entry.action == f"{kind}_end":
+            return None
+        if entry.action == kind:
+            return entry
+    return None
 
 
 def answering_at(chain: Iterable[Release], moment: datetime) -> Release | None:
@@ -164,6 +190,8 @@ def release_of(run: Run) -> Release:
         forced=tuple(name for name in params.get("forced", "").split(", ") if name),
         gates_seconds=gates_seconds,
         seconds=_total(run, gates_seconds),
+        tried=_version(params.get("tried")),
+        state=params.get("state"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trivet.clock import Clock, system_clock
 from trivet.errors import ReleaseRefused
-from trivet.registry import claim, ledger
+from trivet.registry import canary, claim, ledger
 from trivet.registry.gate import Examination, GateReport, Gates, examine
 from trivet.registry.ledger import Release
 from trivet.registry.plan import Plan, plan_acceptance
@@ -91,7 +91,9 @@ def apply(  # noqa: PLR0917 - each is a fact of the release
         forced=examination.refused,
         gates_seconds=examination.seconds,
     )
-    return claim.write(client, settings, entry, after)
+    done = claim.write(client, settings, entry, after)
+    canary.end_outlived(client, settings, plan.model, done, who, clock)
+    return done
 
 
 def accept(
@@ -117,8 +119,8 @@ def mend(client: MlflowClient, model: str) -> bool:
     Raises:
         RegistryUnavailable: MLflow does not answer.
     """
-    newest = ledger.last(ledger.read_chain(client, model))
-    if newest is None or newest.finished:
+    newest = ledger.unfinished(ledger.read_chain(client, model))
+    if newest is None:
         return False
     claim.finish(client, model, newest)
     return True
@@ -128,7 +130,7 @@ def _predecessor(client: MlflowClient, settings: Settings, plan: Plan, clock: Cl
     if plan.after is None:
         return claim.open_ledger(client, settings, plan.model, clock())
     after = ledger.read_release(client, plan.after)
-    if after.to_version is not None and not after.finished:
+    if not after.finished:
         return claim.finish(client, plan.model, after)
     return after
 

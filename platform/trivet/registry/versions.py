@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from trivet.canary.state import TAGS
 from trivet.errors import ContractUnreadable, UnknownModel
 from trivet.registry import ledger
 from trivet.registry.client import translated
@@ -36,6 +37,15 @@ class VersionSummary:
     run_id: str | None
     project: str | None = None
     """The Feast project that its features come from, by the tag that Feast's integration reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointers:
+    """What stands at a registered model and says which versions are to run."""
+
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str]
+    """Those of a canary and a shadow."""
 
 
 def list_versions(client: MlflowClient, model: str) -> tuple[VersionSummary, ...]:
@@ -88,10 +98,17 @@ def read_aliases(client: MlflowClient, model: str) -> dict[str, int]:
         UnknownModel: there is no such model.
         RegistryUnavailable: MLflow does not answer.
     """
+    return dict(read_pointers(client, model).aliases)
+
+
+def read_pointers(client: MlflowClient, model: str) -> Pointers:
+    """Return a model's aliases and tags, in one call; see `read_aliases`."""
     with translated(client, f"MLflow has no model {model}."):
-        aliases = client.get_registered_model(model).aliases
+        found = client.get_registered_model(model)
     # The numbers are integers on a database and strings over HTTP.
-    return {alias: int(version) for alias, version in sorted(aliases.items())}
+    aliases = {alias: int(version) for alias, version in sorted(found.aliases.items())}
+    tags = {name: str(text) for name, text in found.tags.items() if name in TAGS.values()}
+    return Pointers(aliases=aliases, tags=tags)
 
 
 def digest_of(entry: ModelVersion) -> str:

@@ -12,6 +12,7 @@ batches grow by themselves, since more arrives meanwhile.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from trivet.canary.state import Canary, Shadow
 from trivet.clock import Clock
 from trivet.errors import FeaturesUnavailable
-from trivet.features.values import Found
+from trivet.features.values import Found, Keys
 from trivet.serving.answering import Batch, Outcome, answer
 from trivet.serving.asking import Asked, join
 from trivet.serving.loaded import Version
@@ -43,6 +45,18 @@ class Ticket:
     unread: bool = False
     """Whether its features are still waited for, and until when, by the event loop's clock."""
     deadline: float = 0.0
+    ready: float = 0.0
+    """When its features were in place, if it then waited for a thread; by `time.perf_counter`."""
+    measured: Canary | None = None
+    """The canary that runs meanwhile."""
+    canary: Version | None = None
+    """The version that is to answer it in the champion's place."""
+    shadow: tuple[Shadow, Version] | None = None
+    """The one that is to compute it too."""
+    instances: list[Any] | None = None
+    """As they were sent, for those two."""
+    held: Any = None
+    """The champion's answer, while the canary is tried."""
 
 
 Done = Callable[[Sequence[Ticket], Batch, Outcome], None]
@@ -109,6 +123,17 @@ class Crowd:
             await asyncio.wait_for(
                 loop.run_in_executor(self._reads, function, self._clock()), self._limit
             )
+        except TimeoutError as err:
+            raise _too_late(self._limit) from err
+
+    def fetch_apart(self, version: Version, keys: Keys, at: datetime) -> Found:
+        """Read features in the thread for that; called in another thread, which waits for it.
+
+        Raises:
+            FeaturesUnavailable: it takes longer than a request waits.
+        """
+        try:
+            return self._reads.submit(version.fetch, keys, at).result(self._limit)
         except TimeoutError as err:
             raise _too_late(self._limit) from err
 
@@ -185,8 +210,9 @@ class Crowd:
             batch = Batch(version=version, asked=asked, found=found, at=at)
             self._done(tickets, batch, answer(batch))
             return
-        start = 0
+        start, now = 0, time.perf_counter()
         for ticket in tickets:
+            ticket.ready = now
             end = start + ticket.asked.rows
             ticket.found = [of_view[start:end] for of_view in found]
             start = end

@@ -9,21 +9,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
-
 from trivet.clock import Clock
-from trivet.contract import Default
 from trivet.errors import TrivetError
 from trivet.features.values import AbsentValue
 from trivet.serving.answering import Answers, Batch, Outcome
 from trivet.serving.asking import checked_instances, parse_instances
 from trivet.serving.crowd import Crowd, Ticket
+from trivet.serving.documents import Answer, documents
 from trivet.serving.loaded import Version
 from trivet.serving.log.entry import Answered, Entry, Log
 from trivet.serving.slot import Slot
+from trivet.serving.trial_counts import TrialCounts
+from trivet.serving.trials import Trials
 from trivet.settings import Settings
 
 log = logging.getLogger("trivet.serving")
@@ -50,27 +49,19 @@ class Recorder(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Answer:
-    """The predictions for one request, and the seconds that every step took."""
-
-    document: dict[str, Any]
-    seconds: dict[str, float]
-    version: int
-
-
 class DataPlane:
     """Answers requests with the versions in a slot."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - its parts, wired once
         self,
         slot: Slot,
         settings: Settings,
         clock: Clock,
         recorder: Recorder,
         log: Log | None = None,
+        counts: TrialCounts | None = None,
     ) -> None:
-        """One a worker."""
+        """One a worker; without `counts` there is neither canary nor shadow."""
         self._slot = slot
         self._settings = settings
         self._recorder = recorder
@@ -80,13 +71,26 @@ class DataPlane:
         self._crowd = Crowd(
             clock, settings.feature_timeout_seconds, settings.batch_rows, self._deliver
         )
+        self._trials = (
+            None
+            if counts is None
+            else Trials(slot, counts, self._crowd.fetch_apart, settings.batch_rows, self._record)
+        )
+
+    def stop(self) -> None:
+        """End the thread of a shadow."""
+        if self._trials is not None:
+            self._trials.stop()
 
     async def predict_bytes(
         self, body: bytes, choose: Choice, request_id: str, route: str = CHAMPION
     ) -> Answer:
         """Answer a JSON body; see `predict`."""
         return await self.answer(
-            lambda _: (parse_instances(body, self._settings), request_id), choose, route
+            lambda _: (parse_instances(body, self._settings), request_id),
+            choose,
+            route,
+            shared=route == CHAMPION,
         )
 
     async def predict(
@@ -98,11 +102,19 @@ class DataPlane:
             TrivetError: of the step that failed; it was counted.
         """
         return await self.answer(
-            lambda _: (checked_instances(instances, self._settings), request_id), choose, route
+            lambda _: (checked_instances(instances, self._settings), request_id),
+            choose,
+            route,
+            shared=route == CHAMPION,
         )
 
-    async def answer(self, read: Read, choose: Choice, route: str) -> Answer:
-        """Answer what a transport reads in a form of its own; see `predict`."""
+    async def answer(
+        self, read: Read, choose: Choice, route: str, *, shared: bool = False
+    ) -> Answer:
+        """Answer what a transport reads in a form of its own; see `predict`.
+
+        `shared`: a canary may answer it, and a shadow compute it.
+        """
         version: Version | None = None
         self.asked += 1
         try:
@@ -111,17 +123,18 @@ class DataPlane:
             instances, request_id = read(version)
             asked = version.check(instances)
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            self._crowd.join(
-                Ticket(
-                    version=version,
-                    asked=asked,
-                    answered=answered,
-                    request_id=request_id,
-                    route=route,
-                    started=started,
-                    validated=time.perf_counter(),
-                )
+            ticket = Ticket(
+                version=version,
+                asked=asked,
+                answered=answered,
+                request_id=request_id,
+                route=route,
+                started=started,
+                validated=time.perf_counter(),
             )
+            if shared and self._trials is not None:
+                self._trials.meet(ticket, instances)
+            self._crowd.join(ticket)
             return await answered
         except TrivetError as err:
             self._recorder.refused(None if version is None else version.number, err.status)
@@ -151,35 +164,34 @@ class DataPlane:
                 tickets[place].answered.set_exception(error)
         for part in outcome.answers:
             try:
-                self._record(batch, part, self._answered(tickets, batch, part))
+                requests = self._answered(tickets, batch, part)
+                self._record(batch, part, requests)
+                if self._trials is not None:
+                    self._trials.answered(tickets, batch, part, requests)
             except Exception:
                 log.exception("%s: an answer could not be recorded", batch.version.contract.model)
+                _let_go(tickets)
 
     def _answered(self, tickets: Sequence[Ticket], batch: Batch, part: Answers) -> list[Answered]:
-        """Set the answers of a part that was answered together, and say what they took."""
-        version = batch.version
-        model = {"name": version.contract.model, "version": version.number}
-        missing = _missing_by_row(part.absent)
+        """Set the answers of a part that was answered together, and say what they took.
+
+        What a canary is to answer is held back.
+        """
         now = time.perf_counter()
         done = []
-        for place, rows in part.each([one.rows for one in batch.asked]):
-            ticket = tickets[place]
+        for ticket, document in documents(tickets, batch, part):
             validate, features = ticket.validated - ticket.started, part.settled - ticket.validated
-            document = {
-                "predictions": part.predictions[rows],
-                "model": model,
-                "request_id": ticket.request_id,
-                "missing": _of_rows(missing, rows) if missing else [],
-            }
             waited_for = not ticket.answered.done()
             if waited_for:
-                ticket.answered.set_result(
-                    Answer(
-                        document=document,
-                        seconds={"validate": validate, "features": features, **part.seconds},
-                        version=version.number,
-                    )
+                answer = Answer(
+                    document=document,
+                    seconds={"validate": validate, "features": features, **part.seconds},
+                    version=batch.version.number,
                 )
+                if ticket.canary is None:
+                    ticket.answered.set_result(answer)
+                else:
+                    ticket.held = answer
             done.append(
                 Answered(
                     request_id=ticket.request_id,
@@ -188,12 +200,14 @@ class DataPlane:
                     validate_seconds=validate,
                     features_seconds=features,
                     total_seconds=now - ticket.started,
-                    kept=waited_for,
+                    kept=waited_for and ticket.canary is None,
                 )
             )
         return done
 
     def _record(self, batch: Batch, part: Answers, requests: list[Answered]) -> None:
+        if not any(request.kept for request in requests):
+            return
         version = batch.version
         entry = Entry(
             requests=requests,
@@ -203,7 +217,7 @@ class DataPlane:
             version=version.number,
             asked=part.asked,
             features=part.features,
-            absent=part.absent,
+            absent=_of_kept(part.absent, requests),
             columns=part.columns,
             predictions=part.predictions,
             seconds=part.seconds,
@@ -213,31 +227,23 @@ class DataPlane:
             self._log.record(entry)
 
 
-def to_bytes(answer: Answer) -> bytes:
-    """Return an answer as JSON."""
-    return orjson.dumps(answer.document)
+def _let_go(tickets: Sequence[Ticket]) -> None:
+    """Give the champion's answer to those that were held back for a canary."""
+    for ticket in tickets:
+        if ticket.held is not None and not ticket.answered.done():
+            ticket.answered.set_result(ticket.held)
 
 
-def _missing_by_row(absent: Sequence[AbsentValue]) -> dict[int, list[dict[str, Any]]]:
-    missing: dict[int, list[dict[str, Any]]] = {}
-    for value in absent:
-        missing.setdefault(value.row, []).append(_missing(value))
-    return missing
-
-
-def _of_rows(missing: dict[int, list[dict[str, Any]]], rows: slice) -> list[dict[str, Any]]:
-    """Return what one request misses, with its own numbers of rows."""
-    return [
-        {"row": row - rows.start, **entry}
-        for row in range(rows.start, rows.stop)
-        for entry in missing.get(row, ())
-    ]
-
-
-def _missing(value: AbsentValue) -> dict[str, Any]:
-    entry: dict[str, Any] = {"column": value.column.name, "why": value.why}
-    if value.age_seconds is not None:
-        entry["age_seconds"] = round(value.age_seconds, 3)
-    if isinstance(value.column.absent, Default):
-        entry["default"] = value.column.absent.default
-    return entry
+def _of_kept(
+    absent: tuple[AbsentValue, ...], requests: Sequence[Answered]
+) -> tuple[AbsentValue, ...]:
+    """Return what is absent in the rows of those requests that count."""
+    if not absent or all(request.kept for request in requests):
+        return absent
+    kept: set[int] = set()
+    start = 0
+    for request in requests:
+        if request.kept:
+            kept.update(range(start, start + request.rows))
+        start += request.rows
+    return tuple([value for value in absent if value.row in kept])

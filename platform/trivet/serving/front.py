@@ -17,7 +17,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trivet.errors import TrivetError
-from trivet.serving.dataplane import CHAMPION, Choice, to_bytes
+from trivet.serving.dataplane import CHAMPION, Choice
+from trivet.serving.documents import to_bytes
 from trivet.serving.oip_routes import InferenceProtocol
 from trivet.serving.problems import MEDIA_TYPE, problem
 from trivet.serving.routes import (

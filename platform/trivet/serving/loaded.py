@@ -48,6 +48,7 @@ class Version:
         self._pipeline = pipeline
         self._reader = reader
         self._transforms = transforms
+        self._reads = _reads(contract)
         self.quick = False
         """Whether a small batch is predicted faster than it is handed to a thread; see `verify`."""
         self.size = 0
@@ -78,6 +79,12 @@ class Version:
     def predict(self, prepared: Prepared) -> Predicted:
         """Run preprocess, predict and postprocess."""
         return self._pipeline.run(prepared.columns)
+
+    def reads_like(self, other: Version) -> bool:
+        """Say whether rows that were read for the other version are what this one reads."""
+        if self._reader is None:
+            return True
+        return other._reader is not None and self._reads == other._reads
 
     def verify(self) -> None:
         """Predict the golden rows; see `verify_golden_rows`. It warms the runtime, and times it."""
@@ -165,6 +172,15 @@ def _contract(number: int, folder: Path) -> Contract:
 
 def _pipeline(folder: Path, contract: Contract) -> Pipeline:
     return Pipeline.load(folder, _predictor(folder, contract), contract.output)
+
+
+def _reads(contract: Contract) -> tuple[Any, ...]:
+    """Return what says whether rows of one contract fit another: views and their features, in order."""
+    views = tuple(
+        (view.name, view.join_keys, tuple(c.source for c in contract.columns_of(view.name)))
+        for view in contract.views
+    )
+    return contract.project, views
 
 
 def _predictor(folder: Path, contract: Contract) -> Predictor:

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from trivet.errors import TrivetError
 from trivet.serving.asgi import Disconnected, read_body, request_id, send_bytes
-from trivet.serving.dataplane import Answer, DataPlane
+from trivet.serving.dataplane import DataPlane
+from trivet.serving.documents import Answer
 from trivet.serving.slot import Slot
 from trivet.settings import Settings
 
@@ -102,11 +103,14 @@ def guarded(
 def prediction_headers(answer: Answer) -> tuple[Header, ...]:
     """Return the headers of a prediction: who answered, under which id, and how long it took."""
     own: str = answer.document["request_id"]
-    return (
+    headers = (
         _REPLICA,
         (b"x-request-id", own.encode("latin-1")),
         (b"server-timing", _server_timing(answer)),
     )
+    if answer.in_place_of is None:
+        return headers
+    return (*headers, (b"x-trivet-in-place-of", answer.in_place_of.encode("latin-1")))
 
 
 def answered(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from trivet.canary.state import Canary, Shadow
 from trivet.errors import NoChampion, TrivetError, VersionNotLoaded, VersionTooLarge
 from trivet.live import Contact, FeatureCheck, Live, LoadedVersion, Shelf
 from trivet.serving.loaded import Version
@@ -41,6 +42,8 @@ class Loaded:
     champion: Version | None = None
     by_number: MappingProxyType[int, Version] = field(default_factory=lambda: MappingProxyType({}))
     by_alias: MappingProxyType[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    canary: Canary | None = None
+    shadow: Shadow | None = None
 
 
 class Slot:
@@ -247,6 +250,8 @@ class Slot:
             by_alias=MappingProxyType(
                 {alias: e.version for e in live.versions for alias in e.aliases}
             ),
+            canary=live.canary,
+            shadow=live.shadow,
         )
 
     def _say(self, about: int | None, level: int, sentence: str) -> None:
@@ -285,6 +290,8 @@ class Slot:
             "refused": self.refused,
             "registry": told(self.contact),
             "features": shown(self.check),
+            "canary": None if loaded.canary is None else loaded.canary.version,
+            "shadow": None if loaded.shadow is None else loaded.shadow.version,
         }
 
 

@@ -18,6 +18,8 @@ from trivet.serving.loaded import FeatureSource, Version, load_version
 from trivet.serving.metrics import Metrics
 from trivet.serving.room import Room
 from trivet.serving.slot import Slot
+from trivet.serving.trial_counts import TrialCounts
+from trivet.serving.trial_metrics import TrialMetrics
 from trivet.serving.yielding import yielding
 
 if TYPE_CHECKING:
@@ -73,8 +75,10 @@ class Worker:
             most_bytes=settings.versions_bytes,
         )
         self._log = _start_log(settings, model, metrics)
-        self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log)
+        self._counts = TrialCounts(self._shelf.canary, TrialMetrics(model))
+        self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log, self._counts)
         self._garbage = Keeper(lambda: self.dataplane.asked)
+        self._counts.start()
         self.slot.start(_LOOK_SECONDS)
 
     def settle_memory(self) -> None:
@@ -85,6 +89,8 @@ class Worker:
         """Follow no more releases, and finish the log."""
         self.slot.stop()
         self._garbage.stop()
+        self._counts.stop()
+        self.dataplane.stop()
         if self._log is not None:
             self._log.close()
 

@@ -15,7 +15,7 @@ from .test_releases import refuse
 
 def follower(registry: Registry, gates: Gates | None = None) -> Follower:
     """Return a follower of the toy model."""
-    return Follower(registry.settings, MODEL, gates_factory=lambda: gates or {})
+    return Follower(registry.settings, MODEL, gates_factory=lambda _: gates or {})
 
 
 def test_a_release_is_live_with_its_files_on_the_host(registry: Registry) -> None:

@@ -28,9 +28,9 @@ from .toy import MODEL, register
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trivet.registry.proposal import Proposal
-
     from mlflow import MlflowClient
+
+    from trivet.registry.proposal import Proposal
 
     from .conftest import Registry
 
@@ -52,7 +52,7 @@ def follower(
 ) -> Follower:
     """Return a follower of the toy model."""
     return Follower(
-        registry.settings, MODEL, gates_factory=lambda: gates or {}, clock=clock or Hands()
+        registry.settings, MODEL, gates_factory=lambda _: gates or {}, clock=clock or Hands()
     )
 
 
