@@ -1,4 +1,4 @@
-"""A service whose registry is an MLflow server that goes away while requests run."""
+"""A service whose registry is an MLflow server that comes late, and goes while requests run."""
 
 from __future__ import annotations
 
@@ -78,18 +78,18 @@ class MlflowServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What was seen: before, while the server was away, and after."""
+    """What was seen: before the server was there, while it was, and after it had been stopped."""
 
     answers: list[Answer]
     away: Any
-    """What a worker's `/status` says of the registry meanwhile."""
+    """What a worker's `/status` says of the registry after it was stopped."""
     reachable: float
-    restarted: list[Any]
-    """What the workers of a service that was started meanwhile answer."""
-    restarted_says: Any
+    started: list[Any]
+    """What the workers answer before the server is there."""
+    started_says: Any
     back: Any
     followed: list[int]
-    """The versions that are loaded after an alias was set when the server had come back."""
+    """The versions that are loaded after an alias was set."""
     refused: str
     """Why a version that is too large does not answer."""
     log: str
@@ -120,22 +120,13 @@ def story(
     releaser: Releaser,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
-    """Stop the server under load, start a service meanwhile, and bring the server back."""
+    """Start a service before the server is there, then the server, and stop that under load."""
     home = shutil.copytree(project.root / ".trivet", project.root / "a-third")
     load = tmp_path_factory.mktemp("load")
     server, body = MlflowServer(project), example(service)
-    server.start()
     try:
         with another_service(project, server, home) as one:
-            until(one, lambda said: (said["registry"] or {}).get("ok"))
-            with Steady(one.port, body, RATE, load) as steady:
-                server.stop()
-                away = until(one, lambda said: not said["registry"]["ok"])
-                reachable = one.metric("trivet_registry_reachable")
-                time.sleep(1)
-        log = one.log.read_text()
-        with another_service(project, server, home) as one:
-            restarted = [one.post("/predict", body, **FRESH).json() for _ in range(8)]
+            started = [one.post("/predict", body, **FRESH).json() for _ in range(8)]
             says = until(one, lambda said: said["registry"] and not said["registry"]["ok"])
             server.start()
             back = until(one, lambda said: said["registry"]["ok"])
@@ -146,18 +137,23 @@ def story(
             refused = until(one, lambda said: said["refused"] is not None)
             releaser.roll_back()
             until(one, lambda said: said["refused"] is None)
-            releaser.client.delete_registered_model_alias(MODEL, "challenger")
-            releaser.client.delete_model_version(MODEL, str(large))
+            with Steady(one.port, body, RATE, load) as steady:
+                server.stop()
+                away = until(one, lambda said: not said["registry"]["ok"])
+                time.sleep(1)
+            reachable = one.metric("trivet_registry_reachable")
+        releaser.client.delete_registered_model_alias(MODEL, "challenger")
+        releaser.client.delete_model_version(MODEL, str(large))
         yield Story(
             answers=steady.answers,
             away=away["registry"],
             reachable=reachable,
-            restarted=restarted,
-            restarted_says=says["registry"],
+            started=started,
+            started_says=says["registry"],
             back=back["registry"],
             followed=followed["versions"],
             refused=refused["refused"],
-            log=log,
+            log=one.log.read_text(),
         )
     finally:
         server.stop()
@@ -176,13 +172,13 @@ def test_a_service_says_that_its_registry_is_away(story: Story) -> None:
     assert "the last good version serves from its local copy" in story.log
 
 
-def test_a_service_that_is_started_meanwhile_answers_by_its_local_copy(story: Story) -> None:
-    """And says the same."""
-    assert {one["model"]["version"] for one in story.restarted} == {1}
-    assert "MLflow at http://127.0.0.1" in story.restarted_says["why"]
+def test_a_service_that_is_started_without_it_answers_by_its_local_copy(story: Story) -> None:
+    """And says so."""
+    assert {one["model"]["version"] for one in story.started} == {1}
+    assert "MLflow at http://127.0.0.1" in story.started_says["why"]
 
 
-def test_when_the_server_is_back_it_is_followed_again(story: Story) -> None:
+def test_when_the_server_is_there_it_is_followed(story: Story) -> None:
     """Without a restart."""
     assert story.back == {"ok": True, "since": story.back["since"], "why": None}
     assert story.followed == [1, 2]
