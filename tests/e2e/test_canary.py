@@ -151,13 +151,13 @@ def test_a_canary_that_diverges_is_set_back(
 
 def test_a_shadow_reports_how_often_and_how_far_it_differs(toy: Toy, service: Service) -> None:
     """And answers nothing; what the command shows is what the workers have counted."""
-    _, fates = load(service, 3, lambda: toy.shadow(DIVERGES))
+    _, fates = load(service, 4, lambda: toy.shadow(DIVERGES))
     assert {(one.version, one.status, one.right) for one in fates} == {(GOOD, 200, True)}
     time.sleep(1)
     shown = toy.project.json("trivet", "shadow", MODEL, "--json")
     figures = shown["figures"]
     assert shown["state"]["version"] == DIVERGES
-    assert figures["rows"] > RATE
+    assert figures["rows"] > 50
     assert figures["divergence"] == 1.0
     assert figures["mean_difference"] > 0.5
     assert figures["errors"] == {}
