@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import mlflow
-import psutil
 import pytest
 
-from contract.servers import free_port
+from integration.mlflow_server import mlflow_server
 from trivet import cli
 from trivet.errors import BadSetting, ContractUnreadable, RegistryUnavailable, VersionCorrupt
 from trivet.live import Shelf
@@ -44,43 +39,9 @@ def production(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run an MLflow server that keeps artifacts itself, and return its address."""
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
-    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    options += ["--backend-store-uri", f"sqlite:///{folder / 'there.db'}"]
-    options += ["--artifacts-destination", str(folder / "artifacts")]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    with (folder / "log").open("wb") as log:
-        process = psutil.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options],
-            cwd=folder,
-            env=kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(url, process, folder / "log")
+    """Run an MLflow server, and return its address."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as url:
         yield url
-    finally:
-        started = [process, *process.children(recursive=True)]
-        for each in started:
-            each.terminate()
-        psutil.wait_procs(started, timeout=20)
-
-
-def _wait(url: str, process: psutil.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
 
 
 def there(uri: str) -> MlflowClient:
