@@ -20,6 +20,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from integration.mlflow_server import mlflow_server
 from integration.tiny import SERVICE, Tiny
 from trivet import cli
 from trivet.contract import Contract
@@ -30,11 +31,13 @@ from trivet.registry import release
 from trivet.registry.adopt import parse_uri
 from trivet.registry.client import connect
 from trivet.registry.copying import copy_version
+from trivet.registry.download import fetch
 from trivet.registry.ledger import read_chain
 from trivet.registry.plan import plan_promotion
 from trivet.registry.shelve import follow, wanted_of
 from trivet.registry.versions import DIGEST_TAG
 from trivet.serving.worker import Worker
+from trivet.settings import Settings
 from trivet.training.adopting import Adoption, adopt
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class Place:
     def log(self, model: Any, name: str, frame: pd.DataFrame, **options: Any) -> None:
         """Register a model with MLflow alone."""
         given = {"skops_trusted_types": ["numpy.dtype"], "input_example": frame.head(5)} | options
+        connect(self.tiny.settings)  # another test may have been elsewhere
         mlflow.set_experiment("theirs")
         with mlflow.start_run():
             mlflow.sklearn.log_model(model, name=name, registered_model_name=name, **given)
@@ -169,7 +173,7 @@ def test_what_feasts_own_integration_has_logged_is_adopted(place: Place) -> None
     entities = pd.DataFrame({"user_id": [f"u{n:05}" for n in range(50)], "event_timestamp": now})
     entities["amount"] = 10.0
     service = store.get_feature_service(SERVICE)
-    mlflow.set_tracking_uri(place.tiny.settings.tracking_uri)
+    connect(place.tiny.settings)
     with store.mlflow.start_run(
         experiment_id=place.client.get_experiment_by_name("theirs").experiment_id
     ):
@@ -318,7 +322,6 @@ def test_a_carried_version_is_held_against_the_features_of_its_new_place(
         other.apply()
         release.apply(client, other.settings, plan, release_gates(other.settings), "ann")
         assert client.get_model_version_by_alias("moved", "champion").version in (1, "1")
-    connect(place.tiny.settings)
 
 
 def test_two_versions_of_the_same_artifacts_cannot_both_have_a_contract(place: Place) -> None:
@@ -330,6 +333,32 @@ def test_two_versions_of_the_same_artifacts_cannot_both_have_a_contract(place: P
     place.client.create_model_version("shared", source)
     with pytest.raises(AdoptionRefused, match="shares its artifacts with shared version 1"):
         place.adopt("shared", version=2)
+
+
+def test_a_version_of_a_server_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every column sent by the caller, there is no Feast to ask."""
+    (tmp_path / "pyproject.toml").write_text("[tool.trivet]\n")
+    rows = frame()
+    with mlflow_server(tmp_path) as url, monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", url)
+        settings = Settings(root=tmp_path, home=tmp_path / ".trivet")
+        client = connect(settings)
+        with mlflow.start_run(experiment_id="0"):  # not the one that another test has set
+            model = LinearRegression().fit(rows, rows.age)
+            mlflow.sklearn.log_model(
+                model, name="remote", registered_model_name="remote", input_example=rows.head(3)
+            )
+        contract = adopt(settings, client, Adoption(model="remote", version=1, unit="years"))
+        assert {column.source for column in contract.columns} == {"request"}
+        shelf = Shelf(settings.home, "remote")
+        folder = shelf.path(fetch(client, "remote", 1, shelf))
+        assert (folder / "model.onnx").exists()
+        with pytest.raises(AdoptionRefused, match="has a contract already"):
+            adopt(settings, client, Adoption(model="remote", version=1))
+        source = client.get_model_version("remote", "1").source
+        client.create_model_version("remote", source, model_id=source.removeprefix("models:/"))
+        with pytest.raises(AdoptionRefused, match="shares its artifacts"):
+            adopt(settings, client, Adoption(model="remote", version=2))
 
 
 def test_wrong_names_are_refused_before_anything_else(place: Place) -> None:
