@@ -87,7 +87,7 @@ class Worker:
         """`states`: of the live state."""
         have = {1: champion, 2: other}
         self.shelf = Shelf(folder, "shop")
-        slot = Slot(self.shelf, lambda entry: have[entry.version], on_swap=lambda _: None)
+        slot = Slot(self.shelf, lambda entry, _: have[entry.version], on_swap=lambda _: None)
         self.shelf.write_live(live(1, 2, **states))
         slot.look()
         self.recorder = FakeRecorder()

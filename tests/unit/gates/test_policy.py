@@ -98,7 +98,7 @@ def test_another_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (
             "[models.c]\nown.x = { call = 'a:b', on = ['never'] }",
             "models.c.own.x.on",
-            "'promote', 'rollback' or 'accept'",
+            "'promote', 'rollback', 'accept', 'canary' or 'shadow'",
         ),
     ],
 )
