@@ -12,6 +12,7 @@ import pytest
 
 from integration.tiny import DEFINITIONS, MODEL, Tiny
 from trivet import cli
+from trivet.cli import output
 from trivet.gates import features, release_gates
 from trivet.gates.features import feature_differences
 from trivet.live import Shelf
@@ -120,7 +121,8 @@ def test_a_rollback_to_what_no_longer_fits_names_the_newest_that_does(
     """Column by column why, and what to type; alias, ledger and service are as they were."""
     story(tiny, client)
     monkeypatch.chdir(tiny.root)
-    monkeypatch.setenv("COLUMNS", "140")
+    # Not by COLUMNS: where that is set when the console is made, it stays as it was.
+    monkeypatch.setattr(output.out, "width", 140)
     shelf = Shelf(tiny.settings.home, MODEL)
     Follower(tiny.settings, MODEL).step()
 
@@ -156,7 +158,7 @@ def test_an_alias_moved_by_hand_is_followed_only_where_its_contract_holds(
     story(tiny, client)
     tiny.promote(client, 2)
     shelf = Shelf(tiny.settings.home, MODEL)
-    gates = partial(release_gates, tiny.settings, MODEL, "accept")
+    gates = partial(release_gates, tiny.settings, MODEL)
     watching = Follower(tiny.settings, MODEL, gates_factory=gates)
     watching.step()
     client.set_registered_model_alias(MODEL, "champion", "1")

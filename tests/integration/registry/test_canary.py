@@ -14,18 +14,18 @@ from click.testing import CliRunner
 from trivet import cli
 from trivet.canary.state import TAGS, Canary, Limits, Shadow
 from trivet.canary.tally import Figures, Tallies, bucket, read_verdict, write_tallies
-from trivet.contract import Contract
 from trivet.errors import (
     BadTrial,
-    ContractMismatch,
     Difference,
+    GatesRefused,
     ReleaseConflict,
     TrivetError,
     UnknownModel,
 )
 from trivet.registry import canary, claim, ledger
+from trivet.registry.gate import Gates, Verdict
 from trivet.registry.plan import plan_promotion, plan_rollback
-from trivet.registry.release import Gates, apply, mend
+from trivet.registry.release import apply, mend
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import state_of
 
@@ -33,9 +33,10 @@ from .test_follower import Hands, corrupt, eventually, follower
 from .toy import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from trivet.live import Live
+    from trivet.registry.proposal import Proposal
 
     from .conftest import Registry
 
@@ -100,10 +101,11 @@ def on(registry: Registry) -> Canary:
     return state
 
 
-def refuse(contract: Contract) -> Sequence[Difference]:
+def refuse(proposal: Proposal) -> Verdict:
     """Be a gate that finds a feature missing."""
-    column = contract.columns[0].name
-    return [Difference(column=column, aspect="feature", contract="present", feast="missing")]
+    column = proposal.contract.columns[0].name
+    found = Difference(column=column, aspect="feature", contract="present", feast="missing")
+    return Verdict(passed=False, sentences=("It does not fit.",), differences=(found,))
 
 
 def count(registry: Registry, **figures: Any) -> None:
@@ -173,7 +175,7 @@ def test_what_cannot_be_a_canary_is_refused_and_changes_nothing(released: Regist
         begin(released, 1)
     with pytest.raises(UnknownModel, match="has no version 9; versions: 1, 2, 3"):
         begin(released, 9)
-    with pytest.raises(ContractMismatch):
+    with pytest.raises(GatesRefused):
         begin(released, 2, gates={"features": refuse})
     assert story(released) == [("promote", 1)]
     assert tags(released) == {}

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import trivet
 from trivet import cli
+from trivet.cli import output
 from trivet.contract import Classification, Column
 from trivet.live import Shelf
 from trivet.registry import ledger
@@ -104,7 +105,8 @@ class Commands:
         self.settings = Settings(root=root, home=root / ".trivet")
         self.client = connect(self.settings)
         monkeypatch.chdir(root)
-        monkeypatch.setenv("COLUMNS", "140")
+        # Not by COLUMNS: where that is set when the console is made, it stays as it was.
+        monkeypatch.setattr(output.out, "width", 140)
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
         """Run `trivet` with these words; return exit code, output and log."""
