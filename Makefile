@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-unit prove check lint types layers docs format lock clean \
+.PHONY: help install run demo test coverage test-unit prove check lint types layers docs format lock clean \
   bench bench-peers bench-growth bench-micro bench-page
 
 help: ## List the targets
@@ -41,6 +41,13 @@ demo: $(INSTALLED) ## The same journey without staying: releases change while re
 # Whoever measures seconds has the machine to itself: the journeys run after the others, alone.
 test: $(INSTALLED) ## Run all tests: first two at a time, then the end-to-end journeys
 	@failed=0; \
+	pytest --ignore=tests/e2e -n 2 --no-loadscope-reorder || failed=1; \
+	pytest tests/e2e || failed=1; \
+	exit $$failed
+
+# Apart from `test`: before Python 3.12 every line that runs is traced, which slows the tests down.
+coverage: $(INSTALLED) ## Run all tests, and say which lines and branches none of them reached
+	@rm -f .coverage .coverage.*; failed=0; \
 	pytest --ignore=tests/e2e -n 2 --no-loadscope-reorder --cov --cov-report= || failed=1; \
 	pytest tests/e2e --cov --cov-append --cov-report=term:skip-covered || failed=1; \
 	exit $$failed

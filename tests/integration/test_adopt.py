@@ -24,7 +24,7 @@ from integration.mlflow_server import mlflow_server
 from integration.tiny import SERVICE, Tiny
 from trivet import cli
 from trivet.contract import Contract
-from trivet.errors import AdoptionRefused, BadSetting, ContractMismatch, SignatureMismatch
+from trivet.errors import AdoptionRefused, BadSetting, GatesRefused, SignatureMismatch
 from trivet.gates import release_gates
 from trivet.live import Shelf
 from trivet.registry import release
@@ -92,12 +92,13 @@ class Place:
         """Promote version 1, bring it to this host, and ask it."""
         settings, now = self.tiny.settings, datetime.now(UTC)
         plan = plan_promotion(self.client, name, 1)
-        release.apply(self.client, settings, plan, release_gates(settings), "ann")
+        release.apply(self.client, settings, plan, release_gates(settings, name, "promote"), "ann")
         shelf = Shelf(settings.home, name)
         follow(self.client, shelf, wanted_of(read_chain(self.client, name), {}), now)
         with pytest.MonkeyPatch.context() as patch:
             # A process has the metrics of one worker.
             patch.setattr("trivet.serving.worker.Metrics", MagicMock())
+            patch.setattr("trivet.serving.worker.TrialMetrics", MagicMock())
             worker = Worker(name, settings.model_copy(update={"log_sample": 0.0}))
         try:
             answer = asyncio.run(
@@ -315,12 +316,13 @@ def test_a_carried_version_is_held_against_the_features_of_its_new_place(
         patch.setenv("MLFLOW_TRACKING_URI", to)
         client = connect(other.settings)
         plan = plan_promotion(client, "moved", 1)
-        with pytest.raises(ContractMismatch) as refused:
-            release.apply(client, other.settings, plan, release_gates(other.settings), "ann")
+        gates = release_gates(other.settings, "moved", "promote")
+        with pytest.raises(GatesRefused) as refused:
+            release.apply(client, other.settings, plan, gates, "ann")
         assert [(d.column, d.aspect) for d in refused.value.differences] == [("users:*", "TTL")]
         other.define()
         other.apply()
-        release.apply(client, other.settings, plan, release_gates(other.settings), "ann")
+        release.apply(client, other.settings, plan, gates, "ann")
         assert client.get_model_version_by_alias("moved", "champion").version in (1, "1")
 
 

@@ -18,8 +18,9 @@ from integration.registry.toy import MODEL, register
 from trivet.live import Shelf
 from trivet.registry import ledger
 from trivet.registry.client import connect
+from trivet.registry.gate import Gates
 from trivet.registry.plan import plan_promotion
-from trivet.registry.release import Gates, apply
+from trivet.registry.release import apply
 from trivet.settings import Settings
 
 from .servers import (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from integration.registry.toy import MODEL
+from integration.registry.toy import MODEL, refuse
 from trivet.registry.download import verify
 from trivet.registry.follower import Follower
-from trivet.registry.release import Gates
+from trivet.registry.gate import Gates
 
 from .conftest import Environment, Registry
-from .test_releases import refuse
 
 
 def follower(registry: Registry, gates: Gates | None = None) -> Follower:

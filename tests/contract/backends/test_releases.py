@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from integration.registry.toy import MODEL, register
-from trivet.contract import Contract
+from integration.registry.toy import MODEL, refuse, register
 from trivet.errors import (
-    ContractMismatch,
     ContractUnreadable,
-    Difference,
+    GatesRefused,
     ReleaseConflict,
     ReleaseRefused,
     UnknownModel,
@@ -23,18 +20,13 @@ from trivet.errors import (
 )
 from trivet.registry import forced
 from trivet.registry.download import download_run_file, fetch, read_contract, verify
+from trivet.registry.gate import Verdict
 from trivet.registry.plan import plan_acceptance, plan_promotion, plan_rollback
 from trivet.registry.release import accept, apply, mend
 from trivet.registry.standing import model_names, registered_on
 from trivet.registry.versions import existing_versions, list_versions
 
 from .conftest import Registry
-
-
-def refuse(contract: Contract) -> Sequence[Difference]:
-    """Be a gate that finds one column of another dtype."""
-    column = contract.columns[0].name
-    return [Difference(column=column, aspect="dtype", contract="float64", feast="int64")]
 
 
 def test_a_version_is_registered_with_its_contract_and_comes_back_whole(
@@ -117,17 +109,18 @@ def test_promotions_and_rollbacks_move_the_alias_and_stand_in_the_ledger(
 
 def test_the_gates_report_lies_with_the_release(registry: Registry, tmp_path: Path) -> None:
     """It is an artifact of the run."""
-    release = registry.promote(1, {"features": lambda _: ()})
+    release = registry.promote(1, {"features": lambda _: Verdict(passed=True)})
     file = registry.client.download_artifacts(release.run_id, "gates.json", str(tmp_path))
     report = json.loads(Path(file).read_text())
-    assert report["gates"] == [{"gate": "features", "passed": True, "differences": []}]
+    (gate,) = report["gates"]
+    assert (gate["gate"], gate["passed"], gate["differences"]) == ("features", True, [])
 
 
 def test_a_refusal_leaves_alias_and_ledger_as_they_were(registry: Registry) -> None:
     """A gate, a version that is none, the champion again, and nothing to return to."""
     registry.promote(1)
     before = (registry.alias, registry.chain)
-    with pytest.raises(ContractMismatch):
+    with pytest.raises(GatesRefused):
         registry.promote(2, {"features": refuse})
     with pytest.raises(UnknownModel, match=r"toy has no version 99; versions: 1, 2, 3"):
         registry.promote(99)

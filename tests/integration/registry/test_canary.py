@@ -16,27 +16,25 @@ from trivet.canary.state import TAGS, Canary, Limits, Shadow
 from trivet.canary.tally import Figures, Tallies, bucket, read_verdict, write_tallies
 from trivet.errors import (
     BadTrial,
-    Difference,
     GatesRefused,
     ReleaseConflict,
     TrivetError,
     UnknownModel,
 )
 from trivet.registry import canary, claim, ledger
-from trivet.registry.gate import Gates, Verdict
+from trivet.registry.gate import Gates
 from trivet.registry.plan import plan_promotion, plan_rollback
 from trivet.registry.release import apply, mend
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import state_of
 
 from .test_follower import Hands, corrupt, eventually, follower
-from .toy import MODEL
+from .toy import MODEL, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trivet.live import Live
-    from trivet.registry.proposal import Proposal
 
     from .conftest import Registry
 
@@ -99,13 +97,6 @@ def on(registry: Registry) -> Canary:
     state = live(registry).canary
     assert state is not None
     return state
-
-
-def refuse(proposal: Proposal) -> Verdict:
-    """Be a gate that finds a feature missing."""
-    column = proposal.contract.columns[0].name
-    found = Difference(column=column, aspect="feature", contract="present", feast="missing")
-    return Verdict(passed=False, sentences=("It does not fit.",), differences=(found,))
 
 
 def count(registry: Registry, **figures: Any) -> None:

@@ -10,11 +10,14 @@ import pandas as pd
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from trivet.contract import Classification, Column, Contract, Regression, Runtime
+from trivet.errors import Difference
+from trivet.registry.gate import Verdict
 from trivet.registry.register import Submission, log_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from trivet.registry.proposal import Proposal
     from trivet.settings import Settings
 
 MODEL = "toy"
@@ -81,3 +84,10 @@ def contract(output: Classification | Regression) -> Contract:
 def register(client: MlflowClient, settings: Settings, trees: int) -> int:
     """Register one version and return its number."""
     return log_version(client, settings, submission(trees, settings.root), f"{trees} trees")
+
+
+def refuse(proposal: Proposal) -> Verdict:
+    """Be a gate that finds one column of another dtype."""
+    column = proposal.contract.columns[0].name
+    found = Difference(column=column, aspect="dtype", contract="float64", feast="int64")
+    return Verdict(passed=False, sentences=("It does not fit.",), differences=(found,))
