@@ -16,7 +16,7 @@ def measure_starts(stage: Stage, setting: Setting) -> list[Start]:
     for number in range(stage.effort.rounds):
         stage.say(f"start to ready, {number + 1} of {stage.effort.rounds}")
         for contender in _services(stage.place(setting)):
-            with running(list(contender.servers)):
+            with running(list(contender.servers), settled=False):
                 found.setdefault(contender.name, []).append(contender.servers[0].started_in)
                 titles[contender.name] = contender.title
     return [

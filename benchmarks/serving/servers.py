@@ -123,15 +123,19 @@ class Server:
 
 
 @contextmanager
-def running(servers: list[Server]) -> Iterator[None]:
-    """Start servers together, pause each when it is ready, and end them afterwards."""
+def running(servers: list[Server], *, settled: bool = True) -> Iterator[None]:
+    """Start servers together, pause each when it is ready, and end them afterwards.
+
+    `settled`: let them first do what they do once, after their start.
+    """
     try:
         for server in servers:
             server.launch()
         for server in servers:
             server.wait()
             server.pause()
-        _settle(servers)
+        if settled:
+            _settle(servers)
         yield
     finally:
         for server in servers:
@@ -141,7 +145,7 @@ def running(servers: list[Server]) -> Iterator[None]:
 
 
 def _settle(servers: list[Server]) -> None:
-    """Let what a server does once, after its start, be over before anybody is measured."""
+    """Let what a server does once be over before anybody is measured: a first look at Feast."""
     for server in servers:
         server.resume()
     time.sleep(SETTLE_SECONDS)
