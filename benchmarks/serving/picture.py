@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.serving.results import Curve, Results, Throughput
 
@@ -80,6 +80,7 @@ def _draw_bars(axes: Axes, rows: Sequence[Throughput]) -> None:
         axes.text(rate.most + 0.015 * far, number, label, va="center", fontsize=9, color=_INK)
     axes.set_yticks(range(len(rows)), [row.title for row in rows], color=_INK)
     axes.set_xlim(0, 1.25 * far)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more labels run into each other
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("requests/s (in brackets: of the limit)", color=_FAINT)
     axes.grid(axis="x", color=_GRID)
