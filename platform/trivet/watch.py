@@ -107,6 +107,8 @@ class FeatureWatch:
 
 
 def _yield_to_workers() -> None:
-    # Priorities of threads are Linux's; elsewhere this would be the whole process.
-    if sys.platform == "linux":
+    # Priorities of threads are Linux's; elsewhere this would be the whole process. What a main thread
+    # starts would inherit its priority: a look has a thread of its own.
+    own = threading.current_thread() is not threading.main_thread()
+    if own and sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

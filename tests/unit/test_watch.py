@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,3 +137,22 @@ def test_a_model_without_features_from_feast_is_not_compared(
     (shelf.path("1") / CONTRACT).write_text(contract.to_json())
     watch(tmp_path, feast).look()
     assert feast.asked == 0
+
+
+def test_a_look_yields_the_processor_and_leaves_the_rest_of_its_process_alone(
+    tmp_path: Path, feast: Feast
+) -> None:
+    """What is started from here, a service in a test included, has the usual priority."""
+    found: list[int] = []
+
+    def look() -> None:
+        watch(tmp_path, feast).look()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=look)
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread.start()
+    thread.join()
+    watch(tmp_path, feast).look()
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    assert found == [max(before, 10)] or sys.platform != "linux"
