@@ -33,11 +33,17 @@ def print_json(result: object) -> None:
     click.echo(json.dumps(result, indent=2, default=_plain))
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Lay out rows under a title."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wraps: str | None = None
+) -> Table:
+    """Lay out rows under a title.
+
+    `wraps`: the column that gives way on a narrow terminal, by going on in the next line; without one,
+    all are cut.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in columns:
-        made.add_column(column, no_wrap=True)
+        made.add_column(column, no_wrap=column != wraps)
     for row in rows:
         made.add_row(*row)
     return made

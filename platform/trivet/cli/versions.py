@@ -62,7 +62,8 @@ def history(model: str, at: datetime | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(entry) for entry in releases])
         return
-    out.print(table(f"{model}: releases", _COLUMNS, [_line(entry) for entry in releases]))
+    rows = [_line(entry) for entry in releases]
+    out.print(table(f"{model}: releases", _COLUMNS, rows, wraps="why"))
 
 
 def _answer(model: str, chain: tuple[Release, ...], at: datetime, *, as_json: bool) -> None:
