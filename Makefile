@@ -53,7 +53,7 @@ coverage: $(INSTALLED) ## Run all tests, and say which lines and branches none o
 	exit $$failed
 
 test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
-	@pytest tests/unit
+	@pytest tests/unit -n 2 --no-loadscope-reorder
 
 prove: $(INSTALLED) ## Run the long proofs: millions of rows, minutes, gigabytes
 	@pytest -m prove tests/prove

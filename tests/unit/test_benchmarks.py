@@ -291,7 +291,7 @@ def test_a_server_answers_in_its_turns_alone_and_ends_with_the_run(tmp_path):
         log=tmp_path / "log",
     )
     url = f"http://127.0.0.1:{port}/"
-    with running([server]):
+    with running([server], settled=False):
         assert server.started_in > 0
         processes = server.processes()
         with pytest.raises(httpx.ReadTimeout):
