@@ -38,29 +38,49 @@ def to_array(column: Column, values: Sequence[Any]) -> npt.NDArray[Any]:
     return _MAKERS[column.dtype](values, nullable)
 
 
-def to_columns(
-    columns: Iterable[Column], values: Mapping[str, Sequence[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Turn values by column name into arrays in the contract's order.
+class Arrays:
+    """Makes the arrays of some columns; what follows from the columns alone is worked out once.
 
     All that become float64 are made at once, as rows of one matrix: to make an array costs a request
     of one row more than its values do.
+    """
+
+    def __init__(self, columns: Iterable[Column]) -> None:
+        """`columns`: in the contract's order, which is that of the arrays."""
+        ordered = tuple(columns)
+        self._names = tuple(column.name for column in ordered)
+        self._floats = tuple(column.name for column in ordered if _becomes_float(column))
+        self._required = tuple(
+            column for column in ordered if _becomes_float(column) and column.absent != "null"
+        )
+        self._others = tuple(column for column in ordered if not _becomes_float(column))
+
+    def of(self, values: Mapping[str, Sequence[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Turn n values by column name into arrays in the contract's order.
+
+        Raises:
+            ValueError: a null where the policy of its column lets none through.
+        """
+        for column in self._required:
+            _refuse_nulls(column, values[column.name])
+        matrix = np.array([values[name] for name in self._floats], dtype=np.float64)
+        made: dict[str, npt.NDArray[Any]] = dict(zip(self._floats, matrix, strict=True))
+        if not self._others:
+            return made
+        for column in self._others:
+            made[column.name] = to_array(column, values[column.name])
+        return {name: made[name] for name in self._names}
+
+
+def to_columns(
+    columns: Iterable[Column], values: Mapping[str, Sequence[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Turn values by column name into arrays in the contract's order, once; see `Arrays`.
 
     Raises:
         ValueError: a null where the policy of its column lets none through.
     """
-    ordered = tuple(columns)
-    floats = [column for column in ordered if _becomes_float(column)]
-    for column in floats:
-        _refuse_nulls(column, values[column.name])
-    matrix = np.array([values[column.name] for column in floats], dtype=np.float64)
-    made = {column.name: row for column, row in zip(floats, matrix, strict=True)}
-    return {
-        column.name: made[column.name]
-        if column.name in made
-        else to_array(column, values[column.name])
-        for column in ordered
-    }
+    return Arrays(columns).of(values)
 
 
 def from_json(dtype: DType, value: Any) -> Any:

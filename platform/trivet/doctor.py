@@ -59,7 +59,7 @@ def examine(settings: Settings, url: str, clock: Clock = system_clock) -> Iterat
     try:
         client = connect(settings)
         models = read_models(client, settings)
-        detail = f"{describe(settings)}, {len(models)} released models"
+        detail = f"{describe(settings)}, released models: {len(models)}"
         yield Finding(check="MLflow", ok=True, detail=detail)
         yield _artifacts(client, settings)
     except TrivetError as err:

@@ -26,6 +26,7 @@ _TELEMETRY_OFF = {
     "DO_NOT_TRACK": "true",
     "BENTOML_DO_NOT_TRACK": "True",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
@@ -50,6 +51,15 @@ class Settings(BaseSettings):
     max_rows: int = Field(default=1000, ge=1, description="Most rows in one request.")
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1, description="Most bytes in one request's body."
+    )
+    most_in_flight: int = Field(
+        default=512,
+        ge=1,
+        description="Most requests that a worker has accepted and not answered; more get a 503.",
+    )
+    haproxy: Path | None = Field(
+        default=None,
+        description="The HAProxy that a gateway runs, where it is not found by itself.",
     )
     versions_bytes: int = Field(
         default=2 * 2**30, ge=1, description="Most bytes of memory for a worker's loaded versions."
@@ -99,6 +109,76 @@ class Settings(BaseSettings):
     )
     log_retention_days: float = Field(
         default=30.0, gt=0, description="How long finished segments of the log are kept."
+    )
+    stream_broker: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        description="The broker of trivet stream: redis://host:port/db or kafka://host:port.",
+    )
+    stream_prefix: str = Field(
+        default="trivet", min_length=1, description="What the names of all streams begin with."
+    )
+    stream_deliveries: int = Field(
+        default=5,
+        ge=1,
+        description="How often a message is handed out before it goes to the dead letters.",
+    )
+    stream_idle_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Without a sign of life for so long, what a consumer holds is taken over.",
+    )
+    stream_keep: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Messages that a stream of predictions or dead letters keeps, about; Redis only.",
+    )
+    stream_remember_seconds: int = Field(
+        default=300,
+        ge=0,
+        description="For how long at least an answered request's id is not answered again; "
+        "0 switches that off. Redis only.",
+    )
+
+    replica: str | None = Field(
+        default=None, description="What this replica is called in answers; else by its host's name."
+    )
+    drain_file: Path | None = Field(
+        default=None, description="While this file exists, workers say that they are not ready."
+    )
+    drain_seconds: float = Field(
+        default=30.0, gt=0, description="Longest wait for requests in flight when a replica ends."
+    )
+    replica_start_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long a replica may take until it first answers, and one of an update until it "
+        "is ready.",
+    )
+    replica_silent_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a replica may leave its readiness unanswered before it is replaced.",
+    )
+    replica_in_flight: int = Field(
+        default=64,
+        ge=1,
+        description="Requests that a gateway gives one replica at once; further ones wait in it.",
+    )
+    queue_seconds: float = Field(
+        default=0.1,
+        gt=0,
+        description="Longest wait in a gateway for a place at a replica, then 503: long enough to even "
+        "out arrivals, and what is waited for in vain costs callers no more.",
+    )
+    scale_up_seconds: float = Field(
+        default=3.0,
+        gt=0,
+        description="Over how long work in flight is averaged before replicas are added.",
+    )
+    scale_down_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="How long one replica fewer must have sufficed before one goes.",
     )
 
     @property
@@ -163,6 +243,7 @@ def settings_at(root: Path) -> Settings:
             "feature_repo": root / settings.feature_repo,
             "home": root / settings.home,
             "release_policy": root / settings.release_policy,
+            "drain_file": settings.drain_file and root / settings.drain_file,
         }
     )
 
@@ -190,7 +271,7 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def silence_telemetry() -> None:
-    """Switch off the usage reporting of MLflow, BentoML and Ray unless the user set it.
+    """Switch off usage reporting of MLflow, BentoML, Ray and ONNX Runtime unless the user set it.
 
     Feast 0.67 reports nothing.
 

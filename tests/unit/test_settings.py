@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,11 @@ def test_usage_reporting_is_off_unless_the_user_said_otherwise(
     silence_telemetry()
     assert os.environ["DO_NOT_TRACK"] == "false"
     assert os.environ["BENTOML_DO_NOT_TRACK"] == "True"
+
+
+def test_onnx_runtime_reports_nothing_where_trivet_loads_it(tmp_path: Path) -> None:
+    """Left to itself it makes an id for the machine and a database of what it is going to send."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    script = "import trivet.runtime.onnx"
+    subprocess.run([sys.executable, "-c", script], env=kept | {"HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))

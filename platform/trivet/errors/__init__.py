@@ -8,7 +8,15 @@ down). Constructors take facts and compose the sentence; `hint` says what to do 
 from __future__ import annotations
 
 from trivet.errors.base import Difference, TrivetError
+from trivet.errors.batch import (
+    ChunkFailed,
+    JobBusy,
+    JobDiffers,
+    OutputFailed,
+    TooManyRejects,
+)
 from trivet.errors.features import ApplyRefused, BadDefinitions
+from trivet.errors.gateway import GatewayBinaryMissing, GatewayFailed, PortInUse
 from trivet.errors.project import BadPolicy, BadSetting, PackageMissing, ProjectNotFound
 from trivet.errors.registry import (
     ArtifactsUnavailable,
@@ -24,12 +32,22 @@ from trivet.errors.release import (
     ReleaseRefused,
     UnknownModel,
 )
+from trivet.errors.replicas import (
+    AlreadyUp,
+    BentoMissing,
+    NotAllReady,
+    NothingUp,
+    ReplicaFailed,
+    SupervisorGone,
+    UpdateFailed,
+)
 from trivet.errors.request import (
     Fault,
     FeaturesUnavailable,
     InvalidInstances,
     MalformedRequest,
     NoChampion,
+    Overloaded,
     PredictionFailed,
     RequestTooLarge,
     VersionNotLoaded,
@@ -55,13 +73,16 @@ from trivet.errors.version import (
 
 __all__ = [
     "AdoptionRefused",
+    "AlreadyUp",
     "ApplyRefused",
     "ArtifactsUnavailable",
     "BadDefinitions",
     "BadPolicy",
     "BadSetting",
     "BadTrial",
+    "BentoMissing",
     "BentoNotBuilt",
+    "ChunkFailed",
     "CodeNotCarried",
     "ContractMismatch",
     "ContractUnreadable",
@@ -69,13 +90,22 @@ __all__ = [
     "Fault",
     "FeaturesUnavailable",
     "GatesRefused",
+    "GatewayBinaryMissing",
+    "GatewayFailed",
     "InvalidInstances",
+    "JobBusy",
+    "JobDiffers",
     "MalformedRequest",
     "MetricsUnreadable",
     "NoChampion",
     "NoTraffic",
+    "NotAllReady",
     "NothingLogged",
+    "NothingUp",
+    "OutputFailed",
+    "Overloaded",
     "PackageMissing",
+    "PortInUse",
     "PredictionFailed",
     "ProjectNotFound",
     "RegistryBusy",
@@ -83,12 +113,16 @@ __all__ = [
     "RegistryUnavailable",
     "ReleaseConflict",
     "ReleaseRefused",
+    "ReplicaFailed",
     "RequestTooLarge",
     "ServiceRefused",
     "ServiceUnreachable",
     "SignatureMismatch",
+    "SupervisorGone",
+    "TooManyRejects",
     "TrivetError",
     "UnknownModel",
+    "UpdateFailed",
     "VersionCorrupt",
     "VersionNotLoaded",
     "VersionTooLarge",

@@ -82,6 +82,21 @@ class NoChampion(TrivetError):
         )
 
 
+class Overloaded(TrivetError):
+    """The worker has as many unanswered requests as it may have; this one was not begun."""
+
+    status = 503
+    exit_code = 3
+    title = "Overloaded"
+
+    def __init__(self, most: int) -> None:
+        """`most`: requests that a worker may have accepted and not answered."""
+        super().__init__(
+            f"This worker has {most:,} requests to answer already; this one was not begun.",
+            hint="Send it again in a second; TRIVET_MOST_IN_FLIGHT is the limit.",
+        )
+
+
 class FeaturesUnavailable(TrivetError):
     """The feature store did not answer, or not in time."""
 
