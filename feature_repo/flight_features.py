@@ -38,6 +38,13 @@ def _source(name: str, description: str) -> FileSource:
     )
 
 
+def _pushed(name: str, description: str, events: str) -> PushSource:
+    """Name the push source of a feature view: its rows as they become known, for file and store."""
+    return PushSource(
+        name=f"{name}_push", batch_source=_source(name, description), description=events
+    )
+
+
 origin = Entity(
     name="origin",
     join_keys=["origin"],
@@ -80,7 +87,11 @@ airport_weather = FeatureView(
         Field(name="weather_pressure_mb", dtype=Float64),
         Field(name="weather_visibility_mi", dtype=Float64),
     ],
-    source=_source("airport_weather", "Hourly observations, stamped at the end of their hour."),
+    source=_pushed(
+        "airport_weather",
+        "Hourly observations, stamped at the end of their hour.",
+        "Observations as they come in.",
+    ),
     description="The weather at the airport of departure, over the last full hour.",
 )
 
@@ -99,7 +110,11 @@ airport_recent = FeatureView(
         Field(name="airport_departure_delay_mean_2h", dtype=Float64),
         Field(name="airport_late_share_2h", dtype=Float64),
     ],
-    source=_source("airport_recent", "One row an airport and quarter hour, stamped at its end."),
+    source=_pushed(
+        "airport_recent",
+        "One row an airport and quarter hour, stamped at its end.",
+        "Every airport at the end of each quarter hour.",
+    ),
     description="How the airport of departure has been doing over the last two hours.",
 )
 
@@ -116,10 +131,10 @@ aircraft_last_leg = FeatureView(
         Field(name="leg_arrival_delay_min", dtype=Float64),
         Field(name="leg_air_time_min", dtype=Float64),
     ],
-    source=PushSource(
-        name="aircraft_last_leg_push",
-        batch_source=_source("aircraft_last_leg", "One row an arrival, stamped when it arrived."),
-        description="Arrivals as they happen.",
+    source=_pushed(
+        "aircraft_last_leg",
+        "One row an arrival, stamped when it arrived.",
+        "Arrivals as they happen.",
     ),
     description="The last leg that the aircraft has completed, of those that left New York.",
 )
@@ -139,7 +154,11 @@ carrier_recent = FeatureView(
         Field(name="carrier_arrival_delay_mean_24h", dtype=Float64),
         Field(name="carrier_late_share_24h", dtype=Float64),
     ],
-    source=_source("carrier_recent", "One row a carrier and hour, stamped at its end."),
+    source=_pushed(
+        "carrier_recent",
+        "One row a carrier and hour, stamped at its end.",
+        "Every carrier at the end of each hour.",
+    ),
     description="How the carrier's flights from New York have been doing over the last day.",
 )
 
@@ -158,7 +177,11 @@ route_history = FeatureView(
         Field(name="route_very_late_share_28d", dtype=Float64),
         Field(name="route_distance_mi", dtype=Int64),
     ],
-    source=_source("route_history", "One row a route and day, stamped at 08:00 UTC."),
+    source=_pushed(
+        "route_history",
+        "One row a route and day, stamped at 08:00 UTC.",
+        "Every route at 08:00 UTC.",
+    ),
     description="How the route has been doing over the last four weeks, and how long it is.",
 )
 

@@ -12,6 +12,7 @@ retrieval on its DuckDB store, and so are the cases at their edges:
   `created_timestamp_column` counts, a null in it being the oldest. Where that does not decide, Feast
   takes any of them, and may take another one in its next call. Here it is the first in the file:
   Feast's own push on DuckDB writes new rows before the old ones, so that is the last correction.
+  Rows that were appended beside the file (`segments`) come before it, the last ones first.
 
 The join is DuckDB's ASOF JOIN over the Parquet files of the sources. `pandas.merge_asof` is as fast
 (both join 336,776 rows with six views in 0.7 s), but holds every source in memory; DuckDB's memory
@@ -32,10 +33,10 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 from feast import FeatureStore, FileSource
-from feast.data_format import ParquetFormat
 
 from trivet.contract import DType, View
 from trivet.errors import FeaturesUnavailable
+from trivet.features.offline_file import local_parquet
 from trivet.features.question import (
     ROW,
     Join,
@@ -46,6 +47,7 @@ from trivet.features.question import (
     keys_and_moments,
 )
 from trivet.features.retrieval import FeastJoin
+from trivet.features.segments import read_source
 
 Store: TypeAlias = FeatureStore
 """For the layers above, which pass a store on and never import feast."""
@@ -62,12 +64,18 @@ _SQL: Mapping[DType, str] = {
     "bool": "BOOLEAN",
     "timestamp": "TIMESTAMPTZ",
 }
-_SCAN = "read_parquet($path, file_row_number = true, filename = 'trivet_file')"
+_SCAN = (
+    "read_parquet($files, file_row_number = true, filename = 'trivet_file', union_by_name = true)"
+)
 
 
 @contextmanager
 def open_join(
-    store: FeatureStore, question: Question, span: Span | None, workspace: Path
+    store: FeatureStore,
+    question: Question,
+    span: Span | None,
+    workspace: Path,
+    memory_limit: str = MEMORY_LIMIT,
 ) -> Iterator[Join]:
     """Read the sources of a question once, for any number of chunks of one entity frame.
 
@@ -77,6 +85,7 @@ def open_join(
         span: nothing outside it is read but as far back as a TTL reaches; None where the frame has
             no moment at all.
         workspace: an existing folder for what does not fit into memory.
+        memory_limit: of DuckDB, which goes to disk beyond it.
 
     Raises:
         FeaturesUnavailable: a view is not there, or its source could not be read.
@@ -88,7 +97,7 @@ def open_join(
     with (
         _translated(),
         duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(workspace)}
+            config={"memory_limit": memory_limit, "temp_directory": str(workspace)}
         ) as connection,
     ):
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
@@ -123,12 +132,12 @@ class _Source:
         at = f"CAST({physical(self._source.timestamp_field)} AS TIMESTAMPTZ)"
         keys = [f"CAST({physical(k.name)} AS {_SQL[k.dtype]}) AS {_q(k.name)}" for k in self._keys]
         features = [f"{physical(c.feature)} AS {_q(c.name)}" for c in self.columns]
-        order = ["trivet_file", "file_row_number"]
+        order = ["list_position($files, trivet_file)", "trivet_file", "file_row_number"]
         if created := self._source.created_timestamp_column:
             order.insert(0, f"CAST({physical(created)} AS TIMESTAMPTZ) DESC NULLS LAST")
         same = [*(_q(key.name) for key in self._keys), _AT]
         return (
-            f"CREATE TABLE {table} AS "  # noqa: S608 - names are quoted, the path is a parameter
+            f"CREATE OR REPLACE TABLE {table} AS "  # noqa: S608 - names are quoted, paths are parameters
             f"SELECT {', '.join([*keys, *features])}, epoch_us({at}) AS {_AT} "
             f"FROM {_SCAN} WHERE {_within(at, span, self.view)} "
             f"QUALIFY row_number() OVER (PARTITION BY {', '.join(same)} "
@@ -186,16 +195,21 @@ class _AsOfJoin:
         return pa.table([found[name] for name in names], names=names)
 
     def _load(self, table: str, source: _Source, span: Span | None) -> SourceState:
-        path = {"path": source.path}
-        described = self._connection.execute(f"DESCRIBE FROM {_SCAN}", path).fetchall()
+        return read_source(source.path, lambda files: self._load_files(table, source, span, files))
+
+    def _load_files(
+        self, table: str, source: _Source, span: Span | None, paths: list[str]
+    ) -> SourceState:
+        named = {"files": paths}
+        described = self._connection.execute(f"DESCRIBE FROM {_SCAN}", named).fetchall()
         statement = source.load(table, [row[0] for row in described], span)
-        self._connection.execute(statement, path)
+        self._connection.execute(statement, named)
         newest = self._connection.execute(
             f"SELECT make_timestamptz(max({_AT})) FROM {table}"  # noqa: S608 - names of this module
         ).fetchall()[0][0]
         files = self._connection.execute(
             f"SELECT DISTINCT trivet_file FROM {_SCAN} ORDER BY ALL",  # noqa: S608 - as above
-            path,
+            named,
         ).fetchall()
         return SourceState(
             view=source.view.name,
@@ -214,10 +228,7 @@ def parquet_source(store: FeatureStore, view: str) -> FileSource | None:
             f"Feast project {store.project} has no feature view {view}.",
             hint="feast apply in the feature repository brings it.",
         ) from err
-    if not isinstance(source, FileSource) or "://" in source.path:
-        return None
-    parquet = isinstance(source.file_format, ParquetFormat) or source.file_format is None
-    return source if parquet else None
+    return local_parquet(source)
 
 
 @contextmanager

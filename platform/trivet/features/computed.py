@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,26 @@ def with_computed(
 def _values(column: Column, entities: pa.Table, features: pa.Table) -> list[Any]:
     """Return an input's n values as Python has them, with the default where one stands in."""
     table = features if column.view is not None else entities
-    values = typed(column, column_of(table, column.name)).to_pylist()
-    # NaN is what pandas makes of a null, and no value of its own: as in the online reader.
-    plain = [None if value is None or value != value else value for value in values]  # noqa: PLR0124
+    typed_values = typed(column, column_of(table, column.name))
+    if column.dtype == "timestamp":
+        plain = _moments(typed_values)
+    else:
+        values = typed_values.to_pylist()
+        # NaN is what pandas makes of a null, and no value of its own: as in the online reader.
+        plain = [None if v is None or v != v else v for v in values]  # noqa: PLR0124
     if not isinstance(column.absent, Default):
         return plain
     default = from_json(column.dtype, column.absent.default)
     return [default if value is None else value for value in plain]
+
+
+def _moments(values: pa.ChunkedArray) -> list[Any]:
+    """Return moments as aware datetimes in UTC.
+
+    By numpy: Arrow looks the time zone up for every single one, which takes ten times as long.
+    """
+    naive: list[Any] = values.cast(pa.timestamp("us")).to_numpy().tolist()
+    return [None if moment is None else moment.replace(tzinfo=UTC) for moment in naive]
 
 
 def _compute(

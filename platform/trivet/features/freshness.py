@@ -16,6 +16,7 @@ from feast import FeatureStore, FeatureView, FileSource
 
 from trivet.errors import FeaturesUnavailable
 from trivet.features.online_file import online_file
+from trivet.features.segments import read_source
 
 State = Literal["fresh", "late", "stale", "never"]
 """Nothing newer is known; its source has newer values, which `trivet materialize` brings; the newest
@@ -133,16 +134,26 @@ def _edge(
     if not isinstance(source, FileSource) or not Path(source.path).exists():
         return None
     try:
-        table = ds.dataset(source.path, format="parquet")
-        moment = ds.field(source.timestamp_field)
-        kind = table.schema.field(source.timestamp_field).type
-        chosen = moment <= _scalar(until, kind)
-        if after is not None:
-            chosen &= moment > _scalar(after, kind)
-        times = table.to_table(columns=[source.timestamp_field], filter=chosen).column(0)
-        return _aware(pc.min_max(times)[edge].as_py())
+        return read_source(source.path, lambda files: _edge_of(files, source, after, until, edge))
     except (OSError, ValueError, KeyError):  # pyarrow's own errors are kinds of these
         return None
+
+
+def _edge_of(
+    files: list[str],
+    source: FileSource,
+    after: datetime | None,
+    until: datetime,
+    edge: Literal["min", "max"],
+) -> datetime | None:
+    table = ds.dataset(files if len(files) > 1 else files[0], format="parquet")
+    moment = ds.field(source.timestamp_field)
+    kind = table.schema.field(source.timestamp_field).type
+    chosen = moment <= _scalar(until, kind)
+    if after is not None:
+        chosen &= moment > _scalar(after, kind)
+    times = table.to_table(columns=[source.timestamp_field], filter=chosen).column(0)
+    return _aware(pc.min_max(times)[edge].as_py())
 
 
 def _scalar(moment: datetime, kind: object) -> object:

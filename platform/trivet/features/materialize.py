@@ -16,7 +16,9 @@ from typing import Any
 from feast import FeatureStore, FeatureView
 
 from trivet.errors import BadSetting, FeaturesUnavailable
+from trivet.features.folding import fold
 from trivet.features.lock import writing_features
+from trivet.features.offline_file import offline_file
 from trivet.features.online_file import allow_reads_while_writing
 from trivet.features.online_write import write_in_order
 from trivet.settings import Settings
@@ -104,6 +106,8 @@ def _materialize_view(
 ) -> Materialized:
     counted = _Counted(lambda rows, of: watcher.wrote(view.name, rows, of))
     try:
+        if file := offline_file(store, view):
+            fold(file)  # Feast reads the file alone
         # Feast narrates on standard output, which belongs to a command's result.
         with contextlib.redirect_stdout(io.StringIO()), _writes(store, settings, counted):
             store.materialize(start, now, [view.name])

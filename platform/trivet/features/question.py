@@ -1,4 +1,4 @@
-"""What a training set asks of the features, and what it was given; free of Feast and DuckDB."""
+"""What is asked of the features of the past, and what was given; free of Feast and DuckDB."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from trivet.contract import Column, DType, JoinKey, View
 from trivet.errors import BadSetting
@@ -29,6 +30,9 @@ ROW = "trivet_row"
 
 Span = tuple[datetime, datetime]
 """The first and the last moment of an entity frame."""
+
+_SPAN_ROWS = 2**19
+"""Moments read at a time: 4 MB of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,24 @@ def moments(entities: pa.Table, name: str) -> pa.ChunkedArray:
     if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
         values = pc.floor_temporal(values, unit="microsecond")
     return values.cast(ARROW["timestamp"], safe=False)
+
+
+def span_of(file: pq.ParquetFile, name: str) -> Span | None:
+    """Return the first and the last moment of an entity file; only their column is read.
+
+    Raises:
+        BadSetting: there is no such column, or it holds no timestamps.
+    """
+    if name not in file.schema_arrow.names:
+        raise BadSetting(f"The entity frame has no column {name}.")
+    spans = [
+        pc.min_max(moments(pa.Table.from_batches([batch]), name)).as_py()
+        for batch in file.iter_batches(batch_size=_SPAN_ROWS, columns=[name])
+    ]
+    known = [span for span in spans if span["min"] is not None]
+    if not known:
+        return None
+    return min(span["min"] for span in known), max(span["max"] for span in known)
 
 
 def column_of(entities: pa.Table, name: str) -> pa.ChunkedArray:
