@@ -15,6 +15,7 @@ from functools import partial
 from trivet.gates import release_gates
 from trivet.gates.bench import Bench
 from trivet.gates.features import feature_differences
+from trivet.priority import give_way
 from trivet.registry.follower import Follower
 from trivet.settings import load_settings
 from trivet.watch import FeatureWatch
@@ -22,6 +23,7 @@ from trivet.watch import FeatureWatch
 
 def main() -> None:
     """Follow one model's releases until the service that started this process is gone."""
+    give_way()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s [follower] %(message)s")
     logging.getLogger("trivet").setLevel(logging.INFO)
     settings = load_settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,22 @@ class ModelState:
     """The champion by this host's live state; None where nobody follows the model."""
 
 
+def is_here(url: str) -> bool:
+    """Say whether an address is this machine's own, which no proxy of the environment's leads to."""
+    host = httpx.URL(url).host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
 def read_service(url: str) -> ServiceState:
     """Ask a service for its state; whatever goes wrong, it is one that does not answer."""
     try:
-        with httpx.Client(base_url=url, timeout=_PATIENCE_SECONDS) as client:
+        with httpx.Client(
+            base_url=url, timeout=_PATIENCE_SECONDS, trust_env=not is_here(url)
+        ) as client:
             status = client.get("/status").raise_for_status().json()
             return ServiceState(
                 url=url,
@@ -62,7 +75,7 @@ def read_service(url: str) -> ServiceState:
                 refused=status["refused"],
                 features=status.get("features"),
             )
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
         return ServiceState(url=url)
 
 

@@ -11,9 +11,6 @@ thread of the follower's process: releases are followed while it imports.
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,6 +18,7 @@ from trivet.clock import Clock, system_clock
 from trivet.contract import Contract, parse_contract
 from trivet.errors import Difference, TrivetError
 from trivet.live import CONTRACT, FeatureCheck, LoadedVersion, Shelf
+from trivet.priority import give_way_in_this_thread
 from trivet.settings import Settings
 
 Compare = Callable[[Contract], Sequence[Difference]]
@@ -28,8 +26,6 @@ Compare = Callable[[Contract], Sequence[Difference]]
 
 _log = logging.getLogger(__name__)
 
-_NICE = 10
-"""A tenth of what a thread of the usual priority gets beside it: a look can wait, and requests not."""
 _SETTLE_SECONDS = 5.0
 """How long the first look waits at most: a service that starts has better use for the processor."""
 
@@ -55,7 +51,7 @@ class FeatureWatch:
         """Compare if it is due, and write down what differs; never raises."""
         if time.monotonic() < self._due:
             return
-        _yield_to_workers()
+        give_way_in_this_thread()
         try:
             self._compare()
         except Exception:  # noqa: BLE001 - what follows releases must outlive anything
@@ -104,11 +100,3 @@ class FeatureWatch:
             found.version,
             shown,
         )
-
-
-def _yield_to_workers() -> None:
-    # Priorities of threads are Linux's; elsewhere this would be the whole process. What a main thread
-    # starts would inherit its priority: a look has a thread of its own.
-    own = threading.current_thread() is not threading.main_thread()
-    if own and sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

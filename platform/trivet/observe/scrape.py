@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -59,6 +59,22 @@ class Durations:
     def mean_seconds(self) -> float:
         """Their exact average."""
         return self.sum_seconds / self.count
+
+    def since(self, before: Durations) -> Durations:
+        """Return what was observed since an earlier look at the same histogram.
+
+        One that was begun anew meanwhile is returned as it is.
+        """
+        counts = {bucket.high: bucket.count for bucket in before.buckets}
+        if any(bucket.count < counts.get(bucket.high, 0) for bucket in self.buckets):
+            return self
+        return Durations(
+            buckets=tuple(
+                replace(bucket, count=bucket.count - counts.get(bucket.high, 0))
+                for bucket in self.buckets
+            ),
+            sum_seconds=self.sum_seconds - before.sum_seconds,
+        )
 
     def quantile(self, share: float) -> Quantile:
         """Estimate a quantile as PromQL's `histogram_quantile` does: linear inside its bucket.

@@ -33,13 +33,20 @@ _POOL = "MLFLOW_SQLALCHEMYSTORE_"
 """How MLflow's variables for its pool of database connections begin."""
 _PATIENCE_SECONDS = 5
 """How long a database may take to accept a connection."""
+_SILENCE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+"""Seconds for which a server may send nothing: 120 by MLflow's default."""
 
 
-def connect(settings: Settings) -> MlflowClient:
+def connect(settings: Settings, *, silence_seconds: int | None = None) -> MlflowClient:
     """Return a client for the project's registry and make it MLflow's default as well.
 
     MLflow's own variables win where the user set them; the registry is where the tracking URI is,
     unless MLFLOW_REGISTRY_URI says otherwise.
+
+    Args:
+        settings: of the project.
+        silence_seconds: how long this process waits for a server that says nothing. Default: MLflow's
+            own, which leaves a server time to store a large model before it answers.
 
     Raises:
         RegistryUnavailable: the tracking URI leads nowhere.
@@ -48,6 +55,8 @@ def connect(settings: Settings) -> MlflowClient:
     silence_telemetry()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if silence_seconds is not None:
+        os.environ.setdefault(_SILENCE, str(silence_seconds))
     import mlflow
 
     # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated, and Feast shows it.
@@ -74,12 +83,20 @@ def require_database(settings: Settings) -> None:
     Raises:
         RegistryUnavailable: it is not there.
     """
+    file = database_file(settings)
+    if file is not None and not file.exists():
+        raise RegistryUnavailable(settings.tracking_uri, FileNotFoundError(f"there is no {file}"))
+
+
+def database_file(settings: Settings) -> Path | None:
+    """Return the file of an SQLite registry; None for any other."""
+    uri = settings.tracking_uri
+    if not uri.startswith("sqlite:"):
+        return None
     from sqlalchemy import make_url
 
-    uri = settings.tracking_uri
-    file = make_url(uri).database if uri.startswith("sqlite:") else None
-    if file and not Path(file).exists():
-        raise RegistryUnavailable(uri, FileNotFoundError(f"there is no {file}"))
+    database = make_url(uri).database
+    return Path(database) if database else None
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def _pointed_at(uri: str) -> Iterator[None]:
     """Have MLflow take a URI for its own inside the block.
 
     A registry in a database looks a logged model up there, whatever the client's own URI is
-    (`mlflow.store.model_registry.sqlalchemy_store`, at a TODO).
+    (`SqlAlchemyStore.create_model_version` in `mlflow.store.model_registry`).
     """
     import mlflow
 

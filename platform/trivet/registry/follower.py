@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from trivet.registry import claim, ledger, release, shelve
 from trivet.registry.client import connect, require_database
 from trivet.registry.gate import Gates, no_gates
 from trivet.registry.ledger import Action, Release
+from trivet.registry.stamp import Stamp, read_stamp
 from trivet.registry.trials import Trials
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import Pointers, read_pointers
@@ -36,7 +37,15 @@ _LOOK_AGAIN = timedelta(seconds=30)
 _PATIENCE = timedelta(seconds=5)
 """How long a release may be under way before it counts as interrupted."""
 
+_SILENCE_SECONDS = 10
+"""How long a server may say nothing: asked twice, it counts as away after 20 s. Only small documents
+are asked for and files streamed, so nothing that works is cut off."""
+
 _log = logging.getLogger(__name__)
+
+
+def _connect(settings: Settings) -> MlflowClient:
+    return connect(settings, silence_seconds=_SILENCE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,8 @@ class _Seen:
     pointers: Pointers
     newest: str | None
     at: datetime
+    stamp: Stamp | None
+    """The registry's, from before the look."""
 
     @property
     def aliases(self) -> Mapping[str, int]:
@@ -60,7 +71,7 @@ class Follower:
         self,
         settings: Settings,
         model: str,
-        client_factory: Callable[[Settings], MlflowClient] = connect,
+        client_factory: Callable[[Settings], MlflowClient] = _connect,
         gates_factory: Callable[[Action], Gates] = no_gates,
         clock: Clock = system_clock,
         *,
@@ -116,12 +127,17 @@ class Follower:
         if self._client is None:
             self._client = self._client_factory(self._settings)
         self._trials.act(self._client)
+        stamp = read_stamp(self._settings)
+        settled = self._lately_settled()
+        if settled is not None and settled.stamp is not None and settled.stamp == stamp:
+            return
         pointers = read_pointers(self._client, self._model)
-        if self._is_settled(pointers):
+        if settled is not None and settled.pointers == pointers:
+            self._settled = replace(settled, stamp=stamp)
             return
         chain = ledger.read_chain(self._client, self._model)
         newest = chain[-1].run_id if chain else None
-        seen = _Seen(pointers=pointers, newest=newest, at=self._clock())
+        seen = _Seen(pointers=pointers, newest=newest, at=self._clock(), stamp=stamp)
         if self._act(self._client, chain, seen):
             self._settled, self._unsettled = seen, None
 
@@ -148,13 +164,11 @@ class Follower:
         # Not waited for at the end: a look may just be importing Feast.
         threading.Thread(target=again, name=name, daemon=True).start()
 
-    def _is_settled(self, pointers: Pointers) -> bool:
+    def _lately_settled(self) -> _Seen | None:
         settled = self._settled
-        return (
-            settled is not None
-            and settled.pointers == pointers
-            and self._clock() - settled.at < _LOOK_AGAIN
-        )
+        if settled is None or self._clock() - settled.at >= _LOOK_AGAIN:
+            return None
+        return settled
 
     def _act(self, client: MlflowClient, chain: Sequence[Release], seen: _Seen) -> bool:
         """Return whether nothing is left to do until something changes."""

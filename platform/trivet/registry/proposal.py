@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from trivet.contract import Contract
@@ -38,12 +37,7 @@ class Proposal:
         """Begin."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Remove what was brought."""
         self._temporary.cleanup()
 

@@ -103,7 +103,7 @@ def read_aliases(client: MlflowClient, model: str) -> dict[str, int]:
 
 def read_pointers(client: MlflowClient, model: str) -> Pointers:
     """Return a model's aliases and tags, in one call; see `read_aliases`."""
-    with translated(client, f"MLflow has no model {model}."):
+    with translated(client, f"MLflow has no model {model}; trivet models lists those it has."):
         found = client.get_registered_model(model)
     # The numbers are integers on a database and strings over HTTP.
     aliases = {alias: int(version) for alias, version in sorted(found.aliases.items())}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,16 @@ class Predicted:
 
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedColumns:
+    """The predictions for n rows as columns, for those who need no document a row."""
+
+    raw: Output
+    """What the model gave."""
+    named: PredictionColumns
+    """What postprocess made of it; n values a field."""
 
 
 class Pipeline:
@@ -115,6 +125,29 @@ class Pipeline:
         }
         return Predicted(predictions=predictions, seconds=seconds)
 
+    def run_columns(self, columns: Columns) -> PredictedColumns:
+        """Predict n rows as `run` does, and leave the answers columns.
+
+        Raises:
+            PredictionFailed: as for `run`.
+        """
+        rows = len(next(iter(columns.values())))
+        prepared, _ = _step("preprocess", self._preprocess, columns)
+        raw, _ = _step("predict", self.predictor.predict, prepared)
+        named, _ = _step("postprocess", self._postprocess, raw)
+        if any(length != rows for length in _lengths(named)):
+            cause = ValueError(f"{rows} rows went in, another number came out")
+            raise PredictionFailed("postprocess", cause)
+        return PredictedColumns(raw=raw, named=named)
+
+    def name(self, raw: Output) -> PredictionColumns:
+        """Run postprocess alone.
+
+        Raises:
+            PredictionFailed: it raised.
+        """
+        return _step("postprocess", self._postprocess, raw)[0]
+
 
 def name_output(raw: Output, output: Classification | Regression) -> PredictionColumns:
     """Name a raw output as the contract does, where a version brings no postprocess of its own."""
@@ -180,6 +213,14 @@ def _values(column: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]) -> list[A
     if column.dtype.kind == "M":
         return [to_json(value) for value in column]
     return list(column.tolist())
+
+
+def _lengths(columns: PredictionColumns) -> Iterator[int]:
+    for column in columns.values():
+        if isinstance(column, Mapping):
+            yield from _lengths(column)
+        else:
+            yield len(column)
 
 
 def _unlike(expected: Any, found: Any, where: str = "prediction") -> str | None:

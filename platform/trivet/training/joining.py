@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,7 +14,7 @@ from trivet.errors import BadSetting
 from trivet.features.asof import Store, open_join
 from trivet.features.computed import with_computed
 from trivet.features.on_demand import open_transform
-from trivet.features.question import ARROW, Question, Span, moments
+from trivet.features.question import ARROW, span_of
 from trivet.training.digest import TableDigest
 from trivet.training.record import Recipe, Record
 
@@ -37,7 +36,7 @@ def join_rows(store: Store, recipe: Recipe, folder: Path, *, progress: bool) -> 
     with pq.ParquetFile(folder / "entities.parquet") as file:
         schema = _joined_schema(file.schema_arrow, recipe)
         with (
-            open_join(store, question, _span(file, question), folder) as join,
+            open_join(store, question, span_of(file, question.timestamp), folder) as join,
             # Not compressed: it is written once, read once or twice, and then gone.
             pq.ParquetWriter(folder / "rows.parquet", schema, compression="none") as writer,
         ):
@@ -69,21 +68,6 @@ def _joined_schema(own: pa.Schema, recipe: Recipe) -> pa.Schema:
     for column in recipe.columns:
         own = own.append(pa.field(column.name, ARROW[column.dtype]))
     return own
-
-
-def _span(file: pq.ParquetFile, question: Question) -> Span | None:
-    """Return the first and the last moment; only their column is read."""
-    name = question.timestamp
-    if name not in file.schema_arrow.names:
-        raise BadSetting(f"The entity frame has no column {name}.")
-    spans = [
-        pc.min_max(moments(pa.Table.from_batches([batch]), name)).as_py()
-        for batch in file.iter_batches(batch_size=CHUNK, columns=[name])
-    ]
-    known = [span for span in spans if span["min"] is not None]
-    if not known:
-        return None
-    return min(span["min"] for span in known), max(span["max"] for span in known)
 
 
 def _chunks(file: pq.ParquetFile, *, progress: bool) -> Iterator[pa.Table]:

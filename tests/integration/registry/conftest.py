@@ -57,11 +57,14 @@ def _no_setting_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def three_versions(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path
+) -> Iterator[Path]:
     """Return a project whose registry has versions 1, 2 and 3, none released."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         root = tmp_path_factory.mktemp("template")
+        shutil.copyfile(empty_registry, root / "mlflow.db")
         settings = Settings(root=root, home=root / ".trivet")
         client = connect(settings)
         for trees in (1, 2, 3):
@@ -70,8 +73,24 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+@pytest.fixture(scope="session")
+def one_released(tmp_path_factory: pytest.TempPathFactory, three_versions: Path) -> Iterator[Path]:
+    """Return such a project in whose registry version 1 is released."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        root = tmp_path_factory.mktemp("released")
+        copy_of(three_versions, root).promote(1)
+    yield root
+    shutil.rmtree(root)
+
+
 @pytest.fixture
 def registry(tmp_path: Path, three_versions: Path) -> Registry:
     """Return a registry with three versions, which the test has for itself."""
-    shutil.copyfile(three_versions / "mlflow.db", tmp_path / "mlflow.db")
-    return Registry(Settings(root=tmp_path, home=tmp_path / ".trivet", poll_seconds=0.05))
+    return copy_of(three_versions, tmp_path)
+
+
+def copy_of(template: Path, root: Path) -> Registry:
+    """Return a registry like that of another project, whose models are read where they are."""
+    shutil.copyfile(template / "mlflow.db", root / "mlflow.db")
+    return Registry(Settings(root=root, home=root / ".trivet", poll_seconds=0.05))

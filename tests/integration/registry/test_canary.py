@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,7 @@ from trivet.registry.release import apply, mend
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import state_of
 
+from .conftest import copy_of
 from .test_follower import Hands, corrupt, eventually, follower
 from .toy import MODEL, refuse
 
@@ -40,10 +42,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def released(registry: Registry) -> Registry:
-    """Return the registry with version 1 released."""
-    registry.promote(1)
-    return registry
+def released(tmp_path: Path, one_released: Path) -> Registry:
+    """Return a registry with three versions, of which 1 is released."""
+    return copy_of(one_released, tmp_path)
 
 
 def begin(

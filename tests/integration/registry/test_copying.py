@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,16 +32,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def production(tmp_path: Path) -> str:
+def new(tmp_path: Path) -> str:
     """Return the tracking URI of a registry that does not exist yet, in another project's folder."""
     (tmp_path / "production").mkdir()
     return f"sqlite:///{tmp_path / 'production' / 'mlflow.db'}"
 
 
+@pytest.fixture
+def production(new: str, empty_registry: Path) -> str:
+    """Return the tracking URI of one that is there, and empty: making one takes MLflow seconds."""
+    shutil.copyfile(empty_registry, new.removeprefix("sqlite:///"))
+    return new
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[str]:
     """Run an MLflow server, and return its address."""
-    with mlflow_server(tmp_path_factory.mktemp("server")) as url:
+    with mlflow_server(tmp_path_factory.mktemp("server"), empty_registry) as url:
         yield url
 
 
@@ -51,10 +59,10 @@ def there(uri: str) -> MlflowClient:
 
 @pytest.mark.parametrize("kind", ["a file", "a server"])
 def test_a_copy_has_contract_code_evidence_and_where_it_comes_from(
-    registry: Registry, production: str, request: pytest.FixtureRequest, kind: str
+    registry: Registry, new: str, request: pytest.FixtureRequest, kind: str
 ) -> None:
     """It is released there, and brought to a host, as any version."""
-    uri = production if kind == "a file" else request.getfixturevalue("server")
+    uri = new if kind == "a file" else request.getfixturevalue("server")
     released = registry.promote(2)
     copied = copy_version(registry.client, registry.settings, MODEL, 2, uri)
     assert (copied.version, copied.new) == (1, True)

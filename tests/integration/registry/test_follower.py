@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +20,13 @@ import pytest
 from trivet.errors import Difference, RegistryUnavailable
 from trivet.live import Live, Shelf
 from trivet.registry import claim, ledger
+from trivet.registry.client import connect, database_file
 from trivet.registry.download import fetch
 from trivet.registry.follower import Follower
 from trivet.registry.gate import Gates, Verdict
 from trivet.registry.plan import plan_promotion, plan_rollback
 from trivet.registry.release import apply
+from trivet.registry.versions import Pointers, read_pointers
 
 from .toy import MODEL, register
 
@@ -151,6 +156,39 @@ def test_a_poll_that_finds_nothing_new_writes_nothing(registry: Registry) -> Non
     watching.step()
     follower(registry).step()
     assert registry.shelf.live_file.stat().st_mtime_ns == before
+
+
+def test_a_registry_whose_file_is_as_it_was_is_not_asked_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before anything writes to it; a look by MLflow costs a hundred times as much."""
+    asked = []
+
+    def counted(client: MlflowClient, model: str) -> Pointers:
+        asked.append(model)
+        return read_pointers(client, model)
+
+    monkeypatch.setattr("trivet.registry.follower.read_pointers", counted)
+    registry.promote(1)
+    clock = Hands()
+    following = follower(registry, clock=clock)
+    following.step()
+    following.step()
+    assert len(asked) == 2  # it was written to only now: another write could leave the same times
+    file = database_file(registry.settings)
+    assert file is not None
+    long_ago = time.time() - 3600
+    os.utime(file, (long_ago, long_ago))
+    following.step()
+    assert len(asked) == 3
+    following.step()
+    assert len(asked) == 3
+    clock.now += timedelta(minutes=1)  # whatever a file system says
+    following.step()
+    assert len(asked) == 4
+    registry.promote(2)
+    following.step()
+    assert live(registry).champion == 2
 
 
 def test_a_champion_that_is_corrupt_leaves_the_old_one_live_and_says_why(
@@ -295,6 +333,30 @@ def test_while_mlflow_is_down_the_live_state_stays_and_one_line_says_so(
         thread.join(20)
     assert registry.shelf.live_file.read_bytes() == before
     assert caplog.text.count("does not answer") == 1
+
+
+def test_a_server_that_takes_connections_and_says_nothing_counts_as_away(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for two minutes by MLflow's default, twice."""
+    registry.promote(1)
+    follower(registry).step()
+    before = registry.shelf.read_live()
+    assert before is not None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "to be removed after the test")
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+        waiting = Follower(
+            registry.settings, MODEL, partial(connect, silence_seconds=1), clock=Hands()
+        )
+        began = time.monotonic()
+
+        with pytest.raises(RegistryUnavailable):
+            waiting.step()
+
+    assert time.monotonic() - began < 10
+    assert registry.shelf.read_live() == before
 
 
 def test_a_running_follower_outlives_an_outage_and_catches_up(

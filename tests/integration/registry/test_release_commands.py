@@ -75,11 +75,12 @@ def register(settings: Settings, *, good: bool, held_out: int, labels: bool = Tr
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def template(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Path]:
     """Return a project with versions: 1 and 2 good, 3 bad, 4 good on other rows, 5 without labels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         root = tmp_path_factory.mktemp("buyers")
+        shutil.copyfile(empty_registry, root / "mlflow.db")
         (root / "pyproject.toml").write_text("[tool.trivet]\n")
         settings = Settings(root=root, home=root / ".trivet")
         for good, held_out, labels in (
@@ -145,6 +146,21 @@ def trivet_(
     commands = Commands(tmp_path, monkeypatch, capsys)
     commands.policy(POLICY)
     return commands
+
+
+def test_an_example_is_there_as_soon_as_a_version_is_released(trivet_: Commands) -> None:
+    """Before any service on this host has followed it; without a release the sentence says how."""
+    code, out, log = trivet_("predict", MODEL, "--example")
+    assert (code, out) == (3, "")
+    assert f"trivet promote {MODEL} VERSION" in log
+    code, out, log = trivet_("predict", "nobody", "--example")
+    assert (code, out) == (2, "")
+    assert "trivet models" in log
+    assert trivet_("promote", MODEL, "1")[0] == 0
+    code, out, _ = trivet_("predict", MODEL, "--example")
+    assert code == 0
+    assert set(json.loads(out)["instances"][0]) == {"age", "income"}
+    assert Shelf(trivet_.settings.home, MODEL).read_live() is None
 
 
 def test_a_good_version_passes_every_gate_and_its_release_says_so(trivet_: Commands) -> None:
