@@ -33,6 +33,8 @@ from unit import fakes
 CALLERS = (1, 8, 64)
 HOW = ("together", "one by one")
 WARM_SECONDS = 3600.0
+TOGETHER = 500
+"""Requests at once while the cache is filled: fewer than `TRIVET_MOST_IN_FLIGHT`."""
 
 Made = Callable[[float], DataPlane]
 """Makes a data plane whose cache holds rows for so many seconds."""
@@ -53,9 +55,9 @@ def made(tmp_path: Path, store: FeatureStore, contract: Contract, compiled: byte
         reader = OnlineReader(store, contract, 30.0, RowCache(cache_seconds, 4 * ENTITIES))
         pipeline = Pipeline(OnnxPredictor(compiled, contract.output), contract.output)
         version = Version(1, contract, pipeline, reader)
-        version.quick = True
-        slot = fakes.filled_slot(tmp_path, version)
         settings = fakes.settings(tmp_path, feature_timeout_seconds=30.0)
+        version.quick_rows = settings.batch_rows
+        slot = fakes.filled_slot(tmp_path, version)
         return DataPlane(slot, settings, system_clock, fakes.FakeRecorder())
 
     return make
@@ -87,8 +89,8 @@ def test_answer(
     with asyncio.Runner() as runner:
         if cache == "warm":
             everybody = [{"user_id": user(n), "item_id": n} for n in range(ENTITIES)]
-            for start in range(0, ENTITIES, 1000):
-                runner.run(ask(answering, everybody[start : start + 1000], "together"))
+            for start in range(0, ENTITIES, TOGETHER):
+                runner.run(ask(answering, everybody[start : start + TOGETHER], "together"))
         found = benchmark(lambda: runner.run(ask(answering, next(asked), how)))
     assert len(found) == callers
     assert all(not answer.document["missing"] for answer in found)

@@ -10,9 +10,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.serving.forest import CLASSES, user
 from trivet.contract import Contract
-from trivet.features.values import Features
+from trivet.features.values import Features, to_microseconds
 from trivet.serving.asking import Asked
-from trivet.serving.log.entry import Entry
+from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.log.rows import Rows
 
 WAITING = 1024
@@ -27,32 +27,37 @@ PREDICTION = {
 
 
 def entry(contract: Contract, digest: str, rows: int) -> Entry:
-    """Return an answered request of so many rows."""
+    """Return an answered request of so many rows, all of whose columns are features."""
     now = datetime.now(UTC)
+    moments = {view.name: [to_microseconds(now)] * rows for view in contract.views}
     drawn = np.random.default_rng(6).normal(size=(len(contract.columns), rows))
     values = {c.name: drawn[n].tolist() for n, c in enumerate(contract.columns)}
     return Entry(
-        request_id="0" * 32,
+        requests=[
+            Answered(
+                request_id="0" * 32,
+                route="champion",
+                rows=rows,
+                validate_seconds=1e-4,
+                features_seconds=1e-3,
+                total_seconds=2e-3,
+            )
+        ],
         asked_at=now,
         contract=contract,
         digest=digest,
         version=1,
-        route="champion",
         asked=Asked(
             rows=rows,
             keys={"user_id": [user(n) for n in range(rows)], "item_id": list(range(rows))},
-            request={},
+            sent=[()] * rows,
+            names=(),
         ),
-        features=Features(
-            values=values,
-            absent=(),
-            event_times={view.name: [now] * rows for view in contract.views},
-        ),
+        features=Features(values=values, absent=(), known=moments, read=moments),
         absent=(),
         columns={name: np.array(column) for name, column in values.items()},
         predictions=[PREDICTION] * rows,
-        seconds={"validate": 1e-4, "features": 1e-3, "predict": 1e-4},
-        total_seconds=2e-3,
+        seconds={"predict": 1e-4},
     )
 
 

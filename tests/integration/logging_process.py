@@ -4,7 +4,8 @@
 
 Beside settings of the log: `rate` requests a second (else as fast as it goes), `rows` a request,
 `wait=1` for room in the queue, `full=yes` for a disk that is full in the second third, `feast=yes`
-for a contract of two feature views, `more=yes` for another request column.
+for a contract of two feature views, `more=yes` for another request column, `apart=yes` to write in a
+process of its own as a worker does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trivet.contract import Column, Contract, JoinKey, Regression, Runtime, View
 from trivet.features.values import AbsentValue, Features, to_microseconds
 from trivet.serving.asking import Asked
 from trivet.serving.log.entry import Answered, Entry
+from trivet.serving.log.sender import LogSender
 from trivet.serving.log.writer import PredictionLog
 from trivet.settings import Settings
 
@@ -184,11 +186,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     contract = contract_of(options)
     rate, rows = float(options.pop("rate", "inf")), int(options.pop("rows", "1"))
+    apart = options.pop("apart", "") == "yes"
     full, patient = options.pop("full", "") == "yes", options.pop("wait", "") == "1"
     settings = Settings(root=Path(folder), home=Path(folder), **options)
     counts, said, digest = Counts(), Said(), contract.digest
     logging.getLogger("trivet.serving").addHandler(said)
-    log = PredictionLog(settings, "shop", counts)
+    made = LogSender if apart else PredictionLog
+    log = made(settings, "shop", counts)
     log.start()
     print("started 0", flush=True)  # noqa: T201
     total = int(requests)

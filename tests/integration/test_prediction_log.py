@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 
+import templates
 from integration.logging_process import of_two_views
 from journey import Project, Service
 from trivet.logged import REQUEST_ID, log_folder, log_schema, open_folder
@@ -67,7 +69,8 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, seed: in
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "started 0\n"
-    time.sleep(1 + random.Random(seed).random())  # noqa: S311 - no secret
+    wait(lambda: bool(names(tmp_path)))
+    time.sleep(random.Random(seed).random())  # noqa: S311 - no secret
     before = names(tmp_path)  # while it writes
     flushed = len(before)
     writer.kill()
@@ -235,9 +238,11 @@ def test_feast_reads_the_segments_as_logged_features(store: FeatureStore, tmp_pa
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Train and release the tutorial's classifier."""
-    made = Project.copy(tmp_path_factory.mktemp("logged") / "project")
-    made.run("trivet", "train", "tutorial_classifier")
+    """Release the tutorial's classifier."""
+    trained, _ = templates.trained_classifier(tmp_path_factory)
+    root = tmp_path_factory.mktemp("logged") / "project"
+    shutil.copytree(trained.root, root)
+    made = Project(root)
     made.run("trivet", "promote", "tutorial_classifier", "1")
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import time
@@ -36,6 +37,7 @@ from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.log.rows import Rows
 from trivet.serving.log.segment import Segment, finished_path, read_open, recover
 from trivet.serving.log.sweep import remove_expired
+from trivet.serving.log.wire import Packer, Refused, Unpacker, frame, messages
 from trivet.serving.log.writer import PredictionLog
 from trivet.settings import Settings
 from unit.fakes import (
@@ -123,10 +125,17 @@ def entry(request_id: str = "id", *instances: dict[str, Any], **changes: Any) ->
     return Entry(**{**parts, **changes})
 
 
+def received(*entries: Entry) -> list[Entry]:
+    """Return entries as the process that writes them gets them."""
+    packer, unpacker = Packer(), Unpacker()
+    stream = io.BytesIO(b"".join(packer.pack([one]) for one in entries))
+    return [one for message in messages(stream) for one in unpacker.unpack(message)]
+
+
 def rows_of(*entries: Entry) -> list[dict[str, Any]]:
     """Return the rows that entries of one contract become."""
     rows = Rows(entries[0].contract, entries[0].digest)
-    made: list[dict[str, Any]] = rows.batch(entries).to_pylist()
+    made: list[dict[str, Any]] = rows.batch(received(*entries)).to_pylist()
     return made
 
 
@@ -343,6 +352,62 @@ def test_segments_past_their_retention_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["new.parquet"]
 
 
+# --- on the way to the writer -----------------------------------------------------------------------
+
+
+def test_a_contract_goes_over_once() -> None:
+    """It is by far the largest part of the first entry."""
+    packer = Packer()
+    first, second = (len(packer.pack([entry(name)])) for name in ("a", "b"))
+    assert second < first / 3
+
+
+def test_what_cannot_be_read_is_lost_alone_and_says_how_many_rows_it_had() -> None:
+    """A model's postprocess may give what only its worker knows."""
+    packer = Packer()
+    bad = bytearray(frame(["something"], rows=3))
+    bad[-1:] = b"?"
+    stream = io.BytesIO(packer.pack([entry("a")]) + bytes(bad) + packer.pack([entry("b")]))
+    found = list(messages(stream))
+    assert [one.rows for one in found if isinstance(one, Refused)] == [3]
+    unpacker = Unpacker()
+    kept = [e for one in found if not isinstance(one, Refused) for e in unpacker.unpack(one)]
+    assert [one.requests[0].request_id for one in kept] == ["a", "b"]
+
+
+def test_a_contract_goes_over_although_its_first_entry_could_not_be_packed() -> None:
+    """It counts as sent once it is on its way, and not before."""
+    packer, unpacker = Packer(), Unpacker()
+    odd = entry("odd", predictions=[{"value": lambda: None}])
+    with pytest.raises(Exception, match="lambda"):
+        packer.pack([odd])
+    stream = io.BytesIO(packer.pack([entry("a")]))
+    found = [one for message in messages(stream) for one in unpacker.unpack(message)]
+    assert [one.requests[0].request_id for one in found] == ["a"]
+
+
+def test_entries_whose_contract_never_came_are_refused_with_their_rows() -> None:
+    """The next contract's are taken: the stream goes on."""
+    packer, late = Packer(), Packer()
+    late.pack([entry("lost")])
+    other = entry("b", contract=shop(model="other"), digest="other")
+    stream = io.BytesIO(late.pack([entry("a", ask(), ask())]) + packer.pack([other]))
+    refused, contract, entries = messages(stream, Unpacker().unpack)
+    assert (refused.rows, type(refused.why)) == (2, KeyError)
+    assert contract == []
+    assert [one.requests[0].request_id for one in entries] == ["b"]
+
+
+@pytest.mark.parametrize("bytes_left", [1, 7, 20])
+def test_a_stream_that_ends_within_a_message_ends_with_the_one_before(bytes_left: int) -> None:
+    """As when a worker is killed while it sends."""
+    packer, unpacker = Packer(), Unpacker()
+    whole = packer.pack([entry("a")])
+    stream = io.BytesIO(whole + packer.pack([entry("b")])[:bytes_left])
+    found = [one for message in messages(stream) for one in unpacker.unpack(message)]
+    assert [one.requests[0].request_id for one in found] == ["a"]
+
+
 # --- the writer -----------------------------------------------------------------------------------
 
 
@@ -350,7 +415,7 @@ def written(folder: Path, *entries: Entry, **changes: Any) -> Counts:
     """Log entries from start to end, and return what was counted."""
     counts = Counts()
     log = PredictionLog(settings(folder, **changes), "shop", counts)
-    for one in entries:
+    for one in received(*entries):
         log.record(one)
     log.start()
     log.close()

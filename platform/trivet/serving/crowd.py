@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +24,7 @@ from trivet.clock import Clock
 from trivet.errors import FeaturesUnavailable
 from trivet.features.values import Found, Keys
 from trivet.serving.answering import Batch, Outcome, answer
+from trivet.serving.apart import Apart
 from trivet.serving.asking import Asked, join
 from trivet.serving.loaded import Version
 
@@ -67,7 +67,7 @@ class Crowd:
     """Gathers tickets into batches; all of it runs in the event loop but for reads and slow models."""
 
     def __init__(self, clock: Clock, limit: float, most_rows: int, done: Done) -> None:
-        """Two threads: a model that is slow does not wait for a store that hangs.
+        """Two threads: a model that is slow does not wait for a store that hangs, nor a worker to end.
 
         Feast's SQLite store has one connection, and a predictor is given one thread: more threads
         would only wait.
@@ -82,8 +82,8 @@ class Crowd:
         self._limit = limit
         self._most_rows = most_rows
         self._done = done
-        self._reads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trivet-read")
-        self._work = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trivet-predict")
+        self._reads = Apart("trivet-read")
+        self._work = Apart("trivet-predict")
         self._begin(None)
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -132,9 +132,11 @@ class Crowd:
         Raises:
             FeaturesUnavailable: it takes longer than a request waits.
         """
+        read = self._reads.submit(version.fetch, keys, at)
         try:
-            return self._reads.submit(version.fetch, keys, at).result(self._limit)
+            return read.result(self._limit)
         except TimeoutError as err:
+            read.cancel()  # else it would stand before the reads of requests once the store answers
             raise _too_late(self._limit) from err
 
     def _take_turn(self) -> None:
@@ -206,7 +208,7 @@ class Crowd:
 
     def _answer(self, tickets: list[Ticket], found: Found, at: datetime) -> None:
         version, asked = tickets[0].version, [ticket.asked for ticket in tickets]
-        if version.quick and sum(one.rows for one in asked) <= self._most_rows:
+        if sum(one.rows for one in asked) <= min(version.quick_rows, self._most_rows):
             batch = Batch(version=version, asked=asked, found=found, at=at)
             self._done(tickets, batch, answer(batch))
             return

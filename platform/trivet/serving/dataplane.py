@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from trivet.clock import Clock
-from trivet.errors import TrivetError
+from trivet.errors import Overloaded, TrivetError
 from trivet.features.values import AbsentValue
 from trivet.serving.answering import Answers, Batch, Outcome
 from trivet.serving.asking import checked_instances, parse_instances
@@ -48,6 +48,10 @@ class Recorder(Protocol):
         """Count one request that was answered by a problem."""
         ...
 
+    def overloaded(self) -> None:
+        """Count one request that was not begun, as too many are unanswered; `refused` included."""
+        ...
+
 
 class DataPlane:
     """Answers requests with the versions in a slot."""
@@ -68,6 +72,9 @@ class DataPlane:
         self._log = log
         self.asked = 0
         """How many requests have come in."""
+        self.in_flight = 0
+        """How many of them have not been answered yet."""
+        self._most_in_flight = settings.most_in_flight
         self._crowd = Crowd(
             clock, settings.feature_timeout_seconds, settings.batch_rows, self._deliver
         )
@@ -114,9 +121,17 @@ class DataPlane:
         """Answer what a transport reads in a form of its own; see `predict`.
 
         `shared`: a canary may answer it, and a shadow compute it.
+
+        Raises:
+            Overloaded: as many as may be are unanswered; it was not begun.
         """
         version: Version | None = None
+        if self.in_flight >= self._most_in_flight:
+            self.asked += 1
+            self._recorder.overloaded()
+            raise Overloaded(self._most_in_flight)
         self.asked += 1
+        self.in_flight += 1
         try:
             started = time.perf_counter()
             version = choose(self._slot)
@@ -142,9 +157,11 @@ class DataPlane:
         except Exception:
             self._recorder.refused(None if version is None else version.number, TrivetError.status)
             raise
+        finally:
+            self.in_flight -= 1
 
     def refused(self, err: TrivetError) -> None:
-        """Count a request that a transport refused before it could be read."""
+        """Count a request that was refused before it could be read."""
         self.asked += 1
         self._recorder.refused(None, err.status)
 
@@ -168,9 +185,9 @@ class DataPlane:
                 self._record(batch, part, requests)
                 if self._trials is not None:
                     self._trials.answered(tickets, batch, part, requests)
-            except Exception:
+            except Exception as err:
                 log.exception("%s: an answer could not be recorded", batch.version.contract.model)
-                _let_go(tickets)
+                _let_go([tickets[place] for place in part.places], err)
 
     def _answered(self, tickets: Sequence[Ticket], batch: Batch, part: Answers) -> list[Answered]:
         """Set the answers of a part that was answered together, and say what they took.
@@ -227,10 +244,14 @@ class DataPlane:
             self._log.record(entry)
 
 
-def _let_go(tickets: Sequence[Ticket]) -> None:
-    """Give the champion's answer to those that were held back for a canary."""
+def _let_go(tickets: Sequence[Ticket], err: Exception) -> None:
+    """Give the champion's answer to those that were held back for a canary; nobody waits for ever."""
     for ticket in tickets:
-        if ticket.held is not None and not ticket.answered.done():
+        if ticket.answered.done():
+            continue
+        if ticket.held is None:
+            ticket.answered.set_exception(err)
+        else:
             ticket.answered.set_result(ticket.held)
 
 

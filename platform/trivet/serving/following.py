@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from trivet.settings import Settings
+
 log = logging.getLogger("trivet.serving")
 
 _LOOK_SECONDS = 1.0
@@ -28,6 +30,12 @@ def start_follower(model: str) -> None:
     threading.Thread(
         target=_keep_following, args=(model, follower), name="trivet-follower", daemon=True
     ).start()
+
+
+def forget_drain(settings: Settings) -> None:
+    """Be ready again: a drain that was asked of an earlier life of this service is over."""
+    if settings.drain_file is not None:
+        settings.drain_file.unlink(missing_ok=True)
 
 
 def _start(model: str) -> subprocess.Popen[bytes]:

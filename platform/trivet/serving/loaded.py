@@ -8,25 +8,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from trivet.columns import Columns
 from trivet.contract import Contract, parse_contract
-from trivet.errors import VersionCorrupt
+from trivet.errors import PredictionFailed, VersionCorrupt
 from trivet.features.values import Features, Found, Keys, Reader
 from trivet.live import CONTRACT
 from trivet.runtime.onnx import OnnxPredictor
-from trivet.runtime.pipeline import Pipeline, Predicted, verify_golden_rows
+from trivet.runtime.pipeline import Pipeline, Predicted, golden_columns, verify_golden_rows
 from trivet.runtime.predictor import Predictor
 from trivet.serving.asking import Asked, Asker
 from trivet.serving.room import Room, measured, size_of_files
-from trivet.serving.settling import Prepared, Transform, settle
+from trivet.serving.settling import Prepared, Settler, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 _QUICK_SECONDS = 0.003
-"""Up to this a prediction of the golden rows is made where requests are taken in: to hand it to a
-thread and back costs a request 0.1 ms, and more on a busy machine."""
+"""Below this a prediction is made where requests are taken in: to hand it to a thread and back costs a
+request 0.1 ms, and more on a busy machine."""
 _WARM_UPS = 3
+_TRY_SECONDS = 0.05
+"""A busy worker interrupts most tries of a batch: one that is not interrupted shows what it takes."""
 
 
 class Version:
@@ -47,10 +52,10 @@ class Version:
         self._asker = Asker(contract)
         self._pipeline = pipeline
         self._reader = reader
-        self._transforms = transforms
+        self._settler = Settler(contract, transforms)
         self._reads = _reads(contract)
-        self.quick = False
-        """Whether a small batch is predicted faster than it is handed to a thread; see `verify`."""
+        self.quick_rows = 0
+        """Up to so many rows are predicted where requests are taken in; 0: none are; see `verify`."""
         self.size = 0
         """Bytes of memory that it takes, as far as that is known; see `trivet.serving.room`."""
 
@@ -73,8 +78,8 @@ class Version:
         return self._reader.judge(found, at)
 
     def settle(self, asked: Asked, features: Features) -> Prepared:
-        """Put overrides and policies over what was read; see `trivet.serving.settling.settle`."""
-        return settle(self.contract, self._transforms, asked, features)
+        """Put overrides and policies over what was read; see `trivet.serving.settling`."""
+        return self._settler.settle(asked, features)
 
     def predict(self, prepared: Prepared) -> Predicted:
         """Run preprocess, predict and postprocess."""
@@ -86,14 +91,46 @@ class Version:
             return True
         return other._reader is not None and self._reads == other._reads
 
-    def verify(self) -> None:
-        """Predict the golden rows; see `verify_golden_rows`. It warms the runtime, and times it."""
-        took = []
+    def verify(self, most_rows: int = 0, timer: Callable[[], float] = time.perf_counter) -> None:
+        """Predict the golden rows, which warms the runtime, and time batches up to the most rows.
+
+        Args:
+            most_rows: of a batch that may be predicted where requests are taken in.
+            timer: seconds, for the timing.
+
+        Raises:
+            VersionCorrupt: see `verify_golden_rows`.
+        """
         for _ in range(_WARM_UPS):
-            started = time.perf_counter()
             verify_golden_rows(self._pipeline, self.contract)
-            took.append(time.perf_counter() - started)
-        self.quick = min(took) < _QUICK_SECONDS
+        self.quick_rows = self._quick_rows(most_rows, timer) if self.contract.golden else 0
+
+    def _quick_rows(self, most_rows: int, timer: Callable[[], float]) -> int:
+        """Return the most rows of 1, 2, 4 and so on that are predicted in time, or none.
+
+        From below: a slow model would take minutes for the most rows.
+        """
+        golden = golden_columns(self.contract)
+        quick, rows = 0, min(1, most_rows)
+        while quick < rows:
+            columns = {name: np.resize(values, rows) for name, values in golden.items()}
+            if not self._is_quick(columns, timer):
+                break
+            quick, rows = rows, min(2 * rows, most_rows)
+        return quick
+
+    def _is_quick(self, columns: Columns, timer: Callable[[], float]) -> bool:
+        first = started = timer()
+        while started - first < _TRY_SECONDS:
+            try:
+                self._pipeline.run(columns)
+            except PredictionFailed:
+                return False
+            ended = timer()
+            if ended - started < _QUICK_SECONDS:
+                return True
+            started = ended
+        return False
 
     def probe(self, at: datetime) -> None:
         """Read one golden row's features past the cache, to see whether the feature store answers.
@@ -120,6 +157,7 @@ def load_version(
     folder: Path,
     open_source: Callable[[Contract], FeatureSource],
     room: Room | None = None,
+    batch_rows: int = 0,
 ) -> Version:
     """Load a version from its local copy and verify its golden rows.
 
@@ -128,6 +166,7 @@ def load_version(
         folder: the complete local copy.
         open_source: opens the features; called only for a contract with features from Feast.
         room: what it may take; None: anything.
+        batch_rows: the most of a batch; see `Version.verify`.
 
     Raises:
         VersionCorrupt: the copy cannot be read or does not answer as its contract says.
@@ -146,7 +185,7 @@ def load_version(
             reader=None if source is None else source.reader,
             transforms=() if source is None else source.transforms,
         )
-        version.verify()
+        version.verify(batch_rows)
     version.size = max(size, grown.size)
     if room is not None:
         room.require(number, version.size)

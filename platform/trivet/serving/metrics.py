@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trivet.contract import View
-from trivet.serving.log.entry import Entry
+from trivet.errors import Overloaded
+from trivet.serving.log.entry import Answered, Entry
 
 if TYPE_CHECKING:
     from trivet.serving.bulk import Histogram
@@ -25,8 +28,38 @@ SECONDS = (
 """Upper bounds of the duration buckets: close together where a target of milliseconds lies."""
 
 
+@dataclass(slots=True)
+class _Answered:
+    """What has been answered since the last `flush`."""
+
+    requests: Counter[int] = field(default_factory=Counter)
+    """By version, as are the rows."""
+    rows: Counter[int] = field(default_factory=Counter)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Of requests, by step."""
+    total: list[float] = field(default_factory=list)
+    absent: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, entry: Entry, requests: Sequence[Answered]) -> None:
+        """Add those of a batch's requests that count."""
+        count, seconds = len(requests), self.seconds
+        self.requests[entry.version] += count
+        self.rows[entry.version] += sum([request.rows for request in requests])
+        seconds.setdefault("validate", []).extend([r.validate_seconds for r in requests])
+        seconds.setdefault("features", []).extend([r.features_seconds for r in requests])
+        for step, duration in entry.seconds.items():
+            seconds.setdefault(step, []).extend([duration] * count)
+        self.total.extend([request.total_seconds for request in requests])
+        if entry.absent:
+            self.absent.update([(value.column.name, value.why) for value in entry.absent])
+
+
 class Metrics:
-    """Counts and durations of one worker; the exporter adds the workers up."""
+    """Counts and durations of one worker; the exporter adds the workers up.
+
+    What is answered is gathered, and written ten times a second by whoever calls `flush`: to write
+    down one request by itself takes 19 us, a tenth of what it takes in all.
+    """
 
     def __init__(self, model: str) -> None:
         """Register the metrics; once a worker, after BentoML has set its metrics folder."""
@@ -57,7 +90,6 @@ class Metrics:
             labelnames=["model", "step"],
             buckets=SECONDS,
         )
-        self._step_children: dict[str, Histogram] = {}
         self._total: Histogram = Histogram(
             name="trivet_request_seconds",
             documentation="Duration of answered requests, from the body's last byte to the answer.",
@@ -73,6 +105,11 @@ class Metrics:
             name="trivet_log_lost_rows_total",
             documentation="Predictions that the prediction log has lost.",
             labelnames=["model", "reason"],
+        )
+        self._overloaded = prometheus.Counter(
+            name="trivet_overloaded_total",
+            documentation="Requests that were not begun, because too many were unanswered.",
+            labelnames=["model"],
         )
         self._live = prometheus.Gauge(
             name="trivet_live_version",
@@ -111,6 +148,12 @@ class Metrics:
             labelnames=["model"],
             multiprocess_mode="mostrecent",
         )
+        self._in_flight = prometheus.Gauge(
+            name="trivet_requests_in_flight",
+            documentation="Prediction requests that have come in and are not answered yet.",
+            labelnames=["model"],
+            multiprocess_mode="livesum",
+        )
         self._newest = prometheus.Gauge(
             name="trivet_view_newest_timestamp_seconds",
             documentation="Newest event time of a feature view seen in answered requests.",
@@ -125,29 +168,43 @@ class Metrics:
         )
         self._newest_seen: dict[str, float] = {}
         self._see_from = 0.0
+        self._waiting = _Answered()
+        self._lock = threading.Lock()
+        """Of what waits: one thread adds to it, another one takes it away."""
 
     def answered(self, entry: Entry) -> None:
-        """Count a batch of answered requests: one by one what differs, at once what does not."""
+        """Count a batch of answered requests, from the next `flush` on."""
         kept = [request for request in entry.requests if request.kept]
         if not kept:
             return
-        version = str(entry.version)
-        self._requests.labels(self._model, version, "200").inc(len(kept))
-        self._rows.labels(self._model, version).inc(entry.rows)
-        self._step("validate").observe_each([request.validate_seconds for request in kept])
-        self._step("features").observe_each([request.features_seconds for request in kept])
-        for step, duration in entry.seconds.items():
-            self._step(step).observe_times(duration, len(kept))
-        self._total.observe_each([request.total_seconds for request in kept])
-        absent = Counter([(value.column.name, value.why) for value in entry.absent])
-        for (column, why), count in absent.items():
-            self._absent.labels(self._model, column, why).inc(count)
+        with self._lock:
+            self._waiting.add(entry, kept)
         self._seen(entry.features.known)
+
+    def flush(self) -> None:
+        """Write down what has been answered since the last time."""
+        with self._lock:
+            if not self._waiting.requests:
+                return
+            found, self._waiting = self._waiting, _Answered()
+        for version, count in found.requests.items():
+            self._requests.labels(self._model, str(version), "200").inc(count)
+            self._rows.labels(self._model, str(version)).inc(found.rows[version])
+        for step, seconds in found.seconds.items():
+            self._steps.labels(self._model, step).observe_each(seconds)
+        self._total.observe_each(found.total)
+        for (column, why), count in found.absent.items():
+            self._absent.labels(self._model, column, why).inc(count)
 
     def refused(self, version: int | None, status: int) -> None:
         """Count one request that was answered by a problem."""
         shown = "none" if version is None else str(version)
         self._requests.labels(self._model, shown, str(status)).inc()
+
+    def overloaded(self) -> None:
+        """Count one request that was not begun."""
+        self._overloaded.labels(self._model).inc()
+        self.refused(None, Overloaded.status)
 
     def logged(self, rows: int) -> None:
         """Count predictions that were written to the log."""
@@ -156,6 +213,10 @@ class Metrics:
     def unlogged(self, rows: int, reason: str) -> None:
         """Count predictions that the log has lost."""
         self._unlogged.labels(self._model, reason).inc(rows)
+
+    def in_flight(self, requests: int) -> None:
+        """Say how many requests this worker has under way."""
+        self._in_flight.labels(self._model).set(requests)
 
     def live(self, version: int) -> None:
         """Say which version is champion in this worker."""
@@ -193,12 +254,6 @@ class Metrics:
         for view, seconds in ttls.items():
             self._ttl.labels(self._model, view).set(seconds)
             self._newest_seen.setdefault(view, 0.0)
-
-    def _step(self, step: str) -> Histogram:
-        """Return the histogram of one step; `labels` looks it up anew, under a lock."""
-        if step not in self._step_children:
-            self._step_children[step] = self._steps.labels(self._model, step)
-        return self._step_children[step]
 
     def _seen(self, known: Mapping[str, Sequence[int | None]]) -> None:
         """Note the newest event time of each view that was read; once a second at most."""

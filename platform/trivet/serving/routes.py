@@ -23,7 +23,8 @@ from trivet.settings import Settings
 
 log = logging.getLogger("trivet.serving")
 
-REPLICA = f"{socket.gethostname()}-{os.getpid()}"
+REPLICA = f"{os.environ.get('TRIVET_REPLICA') or socket.gethostname()}-{os.getpid()}"
+"""Who answers: the replica, by the name that its supervisor gave it, and the worker's process."""
 
 _SAY_AGAIN_SECONDS = 10.0
 

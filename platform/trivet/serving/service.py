@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trivet.clock import system_clock
 from trivet.errors import TrivetError
-from trivet.settings import load_settings, silence_telemetry
+from trivet.settings import load_settings, settings_at, silence_telemetry
 
 silence_telemetry()
 
@@ -50,10 +50,16 @@ class PredictionService:
     """Whether releases are followed; a pinned service answers with the version in its bento."""
 
     def __init_subclass__(cls) -> None:
-        """Have BentoML start the model's follower, once a deployment, in the parent process.
+        """Have BentoML begin undrained and start the model's follower, once, in the parent process.
 
         BentoML calls deployment hooks without the class, so each class gets one that knows its model.
         """
+
+        def undrained() -> None:
+            _forget_drain(cls)
+
+        undrained.__bentoml_deployment_hook__ = True  # type: ignore[attr-defined]
+        cls.forget_drain = staticmethod(undrained)  # type: ignore[attr-defined]
         if not cls.follows:
             return
         hook = functools.partial(_start_follower, cls.model)
@@ -174,6 +180,12 @@ def _carried_code(service: type) -> CarriedCode:
 def _folder_of(service: type) -> Path:
     """Return the folder of the file that a service is written in."""
     return Path(inspect.getfile(service)).resolve().parent
+
+
+def _forget_drain(service: type[PredictionService]) -> None:
+    from trivet.serving.following import forget_drain
+
+    forget_drain(load_settings() if service.follows else settings_at(_folder_of(service)))
 
 
 def _start_follower(model: str) -> None:

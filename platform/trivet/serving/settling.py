@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from trivet.columns import from_json, to_columns
+from trivet.columns import Arrays, from_json
 from trivet.contract import Column, Contract, Default
 from trivet.errors import Fault, InvalidInstances, PredictionFailed
 from trivet.features.values import AbsentValue, Features
@@ -41,22 +41,30 @@ class Prepared:
     absent: tuple[AbsentValue, ...]
 
 
-def settle(
-    contract: Contract, transforms: Sequence[Transform], asked: Asked, features: Features
-) -> Prepared:
-    """Put overrides and policies over what was read, and compute what is computed on demand.
+class Settler:
+    """Puts everything in place for one version."""
 
-    Raises:
-        InvalidInstances: a value is absent and its policy is `reject`.
-        PredictionFailed: an on-demand view's code failed.
-    """
-    values = {**features.values, **asked.request}
-    absent = _settled(values, features.absent, asked)
-    for transform in transforms:
-        values |= _computed(transform, values, asked.rows)
-    if transforms:
-        absent += _settled(values, tuple(_nulls(contract.computed, values)), asked)
-    return Prepared(columns=to_columns(contract.columns, values), absent=absent)
+    def __init__(self, contract: Contract, transforms: Sequence[Transform]) -> None:
+        """`transforms`: the code of the contract's on-demand views, in its order."""
+        self._arrays = Arrays(contract.columns)
+        self._computed_columns = contract.computed
+        self._transforms = transforms
+
+    def settle(self, asked: Asked, features: Features) -> Prepared:
+        """Put overrides and policies over what was read, and compute what is computed on demand.
+
+        Raises:
+            InvalidInstances: a value is absent and its policy is `reject`.
+            PredictionFailed: an on-demand view's code failed.
+        """
+        values = {**features.values, **asked.request}
+        absent = _settled(values, features.absent, asked)
+        for transform in self._transforms:
+            values |= _computed(transform, values, asked.rows)
+        if self._transforms:
+            nulls = tuple(_nulls(self._computed_columns, values))
+            absent += _settled(values, nulls, asked)
+        return Prepared(columns=self._arrays.of(values), absent=absent)
 
 
 def _settled(

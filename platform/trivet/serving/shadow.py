@@ -1,4 +1,8 @@
-"""A shadow computes what the champion has answered, off the requests' path, and answers nothing."""
+"""A shadow computes what the champion has answered, after it was answered, and answers nothing.
+
+It computes in a thread of its own. Rows that it cannot take over from the champion it has read by the
+thread that reads for requests, one batch at a time: a request that needs a read may wait for one.
+"""
 
 from __future__ import annotations
 

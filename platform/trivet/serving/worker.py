@@ -15,9 +15,11 @@ from trivet.registry.download import verify
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.garbage import Keeper
 from trivet.serving.loaded import FeatureSource, Version, load_version
+from trivet.serving.log.sender import LogSender
 from trivet.serving.metrics import Metrics
 from trivet.serving.room import Room
 from trivet.serving.slot import Slot
+from trivet.serving.telling import Telling
 from trivet.serving.trial_counts import TrialCounts
 from trivet.serving.trial_metrics import TrialMetrics
 from trivet.serving.yielding import yielding
@@ -25,7 +27,6 @@ from trivet.serving.yielding import yielding
 if TYPE_CHECKING:
     from trivet.contract import Contract
     from trivet.serving.carried import CarriedCode
-    from trivet.serving.log.writer import PredictionLog
     from trivet.settings import Settings
 
 log = logging.getLogger("trivet.serving")
@@ -78,6 +79,8 @@ class Worker:
         self._counts = TrialCounts(self._shelf.canary, TrialMetrics(model))
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log, self._counts)
         self._garbage = Keeper(lambda: self.dataplane.asked)
+        self._telling = Telling(metrics, lambda: self.dataplane.in_flight)
+        self._telling.start()
         self._counts.start()
         self.slot.start(_LOOK_SECONDS)
 
@@ -91,11 +94,20 @@ class Worker:
         self._garbage.stop()
         self._counts.stop()
         self.dataplane.stop()
+        self._telling.stop()
         if self._log is not None:
             self._log.close()
 
     async def is_ready(self) -> bool:
-        """Say whether a request could be answered now; a positive answer holds for a second."""
+        """Say whether a request could be answered now; a positive answer holds for a second.
+
+        While the drain file is there it says no, and goes on answering: whoever sends requests by
+        readiness sends them elsewhere.
+        """
+        drain_file = self.settings.drain_file
+        if drain_file is not None and drain_file.exists():
+            self._say(f"not ready: drained by {drain_file}")
+            return False
         if time.monotonic() < self._ready_until:
             return True
         try:
@@ -132,7 +144,9 @@ class Worker:
             verify(folder, entry.digest, f"{self._shelf.model} version {entry.version}")
             if self._code is not None:
                 self._code.require(folder)
-            return load_version(entry.version, folder, self._open_source, room)
+            return load_version(
+                entry.version, folder, self._open_source, room, self.settings.batch_rows
+            )
 
     def _open_source(self, contract: Contract) -> FeatureSource:
         # Feast takes seconds to import: only a model that has features from it pays for that.
@@ -154,12 +168,9 @@ class Worker:
         )
 
 
-def _start_log(settings: Settings, model: str, metrics: Metrics) -> PredictionLog | None:
+def _start_log(settings: Settings, model: str, metrics: Metrics) -> LogSender | None:
     if not settings.log_sample:
         return None
-    # It brings pyarrow and pandas with it: a worker that logs nothing does without.
-    from trivet.serving.log.writer import PredictionLog
-
-    started = PredictionLog(settings, model, metrics)
+    started = LogSender(settings, model, metrics)
     started.start()
     return started

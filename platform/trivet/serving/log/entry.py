@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -54,8 +55,30 @@ class Entry:
         return sum([request.rows for request in self.requests if request.kept])
 
 
+def sample(entry: Entry, share: float) -> None:
+    """Leave out the requests beyond a share.
+
+    The id alone decides: all rows of a request or none, and the same in every replica.
+    """
+    if share < 1:
+        for request in entry.requests:
+            request.kept = request.kept and zlib.crc32(request.request_id.encode()) < share * 2**32
+
+
+class Counts(Protocol):
+    """Counts rows; `trivet.serving.metrics.Metrics` in a service."""
+
+    def logged(self, rows: int) -> None:
+        """Count rows that were flushed."""
+        ...
+
+    def unlogged(self, rows: int, reason: str) -> None:
+        """Count rows that were lost: `queue`, `disk`, `unfit` or `process`."""
+        ...
+
+
 class Log(Protocol):
-    """Takes entries; `trivet.serving.log.writer.PredictionLog` in a service."""
+    """Takes entries; `trivet.serving.log.sender.LogSender` in a service."""
 
     def record(self, entry: Entry) -> None:
         """Take a batch of answered requests; neither waits nor raises."""

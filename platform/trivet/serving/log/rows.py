@@ -1,14 +1,12 @@
 """Requests to rows: one Arrow batch from many entries.
 
-The thread that runs this competes with the event loop for the interpreter, and what costs most is not
-the work but to change hands: pyarrow lets go of the interpreter at every call, and has to wait for
-its turn again. So columns are gathered as Python lists, all of one type are turned into one Arrow
-array, and each column is a slice of that.
+What costs most is to call Arrow, not what it does then: columns are gathered as Python lists, all of
+one type are turned into one Arrow array, and each column is a slice of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
@@ -24,7 +22,6 @@ from trivet.contract import Contract, Default
 from trivet.features.values import AbsentValue
 from trivet.serving.log.entry import Entry
 
-Pause = Callable[[], None]
 _Named = Iterator[tuple[str, list[Any]]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,29 +40,23 @@ class Rows:
         self._same = {logged.MODEL: contract.model, logged.CONTRACT: digest}
         self._outputs = logged.output_fields(contract)
 
-    def batch(self, entries: Sequence[Entry], pause: Pause = lambda: None) -> pa.RecordBatch:
+    def batch(self, entries: Sequence[Entry]) -> pa.RecordBatch:
         """Return one row an instance, in the order of the entries, of the requests that are kept.
 
         Args:
             entries: at least one.
-            pause: is called every now and then.
 
         Raises:
             pyarrow.ArrowException, TypeError, ValueError, LookupError: a value is not of its column's
                 type, or there is none.
         """
         at = _Positions(entries)
-        lists: dict[str, list[Any]] = {}
-        for name, values in chain(self._asked(entries), self._read(entries)):
-            lists[name] = values
-            pause()
+        lists = dict(chain(self._asked(entries), self._read(entries)))
         predictions = _join(entry.predictions for entry in entries)
         lists[logged.OUTPUT] = list(map(orjson.dumps, predictions))
-        pause()
-        made = self._arrays(lists, pause)
+        made = self._arrays(lists)
         made |= self._times(entries)
-        pause()
-        made |= at.over_requests(self._arrays(dict(_of_requests(entries)), pause))
+        made |= at.over_requests(self._arrays(dict(_of_requests(entries))))
         made |= self._statuses(at)
         made |= self._computed(entries, at)
         made |= self._documents(entries, at)
@@ -73,7 +64,6 @@ class Rows:
             made[f"trivet__{name}"] = _if_it_fits([p.get(name) for p in predictions], kind)
         made |= {name: pa.repeat(value, at.total) for name, value in self._same.items()}
         self._derive(made, at)
-        pause()
         batch = pa.record_batch([made[name] for name in self.schema.names], schema=self.schema)
         return batch if at.kept is None else batch.filter(at.kept)
 
@@ -167,7 +157,7 @@ class Rows:
             moment = logged.timestamp_name(self._contract, column)
             made[moment] = seconds[str(column.view)]
 
-    def _arrays(self, lists: dict[str, list[Any]], pause: Pause) -> dict[str, pa.Array]:
+    def _arrays(self, lists: dict[str, list[Any]]) -> dict[str, pa.Array]:
         """Turn lists of equal length into arrays, all of one type at once."""
         by_type: dict[pa.DataType, list[str]] = {}
         for name in lists:
@@ -177,7 +167,6 @@ class Rows:
             whole = _array(_join(lists[name] for name in names), kind)
             rows = len(whole) // len(names)
             made |= {name: whole.slice(n * rows, rows) for n, name in enumerate(names)}
-            pause()
         return made
 
 

@@ -1,22 +1,20 @@
-"""The log of one worker: a bounded queue, and a thread that writes it to segments."""
+"""What writes the log of one worker: a bounded queue, and a thread that turns it into segments."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import groupby
-from typing import Protocol
 
 import pyarrow as pa
 
 from trivet.clock import Clock, system_clock
 from trivet.logged import LOG_TIMESTAMP, log_folder
-from trivet.serving.log.entry import Entry
+from trivet.serving.log.entry import Counts, Entry, sample
 from trivet.serving.log.rows import Rows
 from trivet.serving.log.segment import Segment, recover
 from trivet.serving.log.sweep import remove_expired
@@ -34,30 +32,33 @@ _RETRY_SECONDS = 10.0
 _CLOSE_SECONDS = 30.0
 
 
-class Counts(Protocol):
-    """Counts rows; `trivet.serving.metrics.Metrics` in a service."""
-
-    def logged(self, rows: int) -> None:
-        """Count rows that were flushed."""
-        ...
-
-    def unlogged(self, rows: int, reason: str) -> None:
-        """Count rows that were lost: `queue`, `disk` or `unfit`."""
-        ...
-
-
 class PredictionLog:
     """Takes entries from requests, and writes them in a thread of its own."""
 
     def __init__(
-        self, settings: Settings, model: str, counts: Counts, clock: Clock = system_clock
+        self,
+        settings: Settings,
+        model: str,
+        counts: Counts,
+        clock: Clock = system_clock,
+        *,
+        on_failing: Callable[[OSError | None], None] = lambda _: None,
     ) -> None:
-        """Nothing is written before `start`; `clock` is asked for the retention."""
+        """Nothing is written before `start`.
+
+        Args:
+            settings: of the project.
+            model: whose log it is.
+            counts: is told what became of rows.
+            clock: is asked for the retention.
+            on_failing: is told why the disk refuses, when it begins to, and None when it takes again.
+        """
         self._settings = settings
         self._model = model
         self._folder = log_folder(settings.home, model)
         self._counts = counts
         self._clock = clock
+        self._on_failing = on_failing
         self._queue: deque[Entry] = deque()
         # Each is written by one thread alone, so neither needs a lock.
         self._rows_in = 0
@@ -75,14 +76,11 @@ class PredictionLog:
 
     def start(self) -> None:
         """Recover what ended workers have left, and write from then on."""
-        pa.array([0])  # at its first array pyarrow imports pandas; not in the midst of requests
         self._thread.start()
 
     def record(self, entry: Entry) -> None:
         """Take a batch of requests; over the queue's limit its rows are dropped and counted."""
-        if self._sampled < 1:
-            for request in entry.requests:
-                request.kept = request.kept and _is_sampled(request.request_id, self._sampled)
+        sample(entry, self._sampled)
         rows = entry.rows
         if not rows:
             return
@@ -91,6 +89,11 @@ class PredictionLog:
             return
         self._rows_in += rows
         self._queue.append(entry)
+
+    def refuse(self, rows: int, why: Exception) -> None:
+        """Count rows that came in a form which cannot be read."""
+        log.error("%s: %d predictions cannot be read for the log: %s", self._model, rows, why)
+        self._counts.unlogged(rows, "unfit")
 
     def close(self) -> None:
         """Write what is queued, finish the segments, and end the thread."""
@@ -146,7 +149,7 @@ class PredictionLog:
             if rows is None:
                 rows = self._rows[digest] = Rows(same[0].contract, digest)
             try:
-                self._ready.append((digest, rows.batch(same, _Pause())))
+                self._ready.append((digest, rows.batch(same)))
             except Exception:
                 log.exception("%s: a prediction does not fit its contract's log", self._model)
                 self._convert_singly(rows, digest, same)
@@ -202,6 +205,7 @@ class PredictionLog:
         except OSError as err:
             if not self._failing:
                 log.error("%s: the prediction log cannot be written: %s", self._model, err)  # noqa: TRY400
+                self._on_failing(err)
             self._failing = True
         except Exception:
             log.exception("%s: the prediction log failed", self._model)
@@ -209,27 +213,5 @@ class PredictionLog:
     def _resumed(self) -> None:
         if self._failing:
             self._failing = False
+            self._on_failing(None)
             log.warning("%s: the prediction log is written again", self._model)
-
-
-class _Pause:
-    """Gives the interpreter to the event loop before that has to ask for it.
-
-    A thread that computes is made to let go after 5 ms only; a request would wait that long.
-    """
-
-    _MOST = 0.0003
-    _REST = 0.00005
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __call__(self) -> None:
-        if time.perf_counter() - self._since > self._MOST:
-            time.sleep(self._REST)
-            self._since = time.perf_counter()
-
-
-def _is_sampled(request_id: str, share: float) -> bool:
-    """Decide by the id alone: all rows of a request or none, and the same in every replica."""
-    return zlib.crc32(request_id.encode()) < share * 2**32
