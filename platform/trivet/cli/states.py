@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.live import Live
 from rich.markup import escape
 
 from trivet.cli.output import err, json_option, local_time, out, print_json, table
+from trivet.cli.replicas import Latencies, gateway_document, gateway_view
 from trivet.clock import system_clock
-from trivet.errors import TrivetError, without_secrets
+from trivet.errors import NothingUp, TrivetError, without_secrets
 from trivet.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -22,28 +26,40 @@ if TYPE_CHECKING:
     from trivet.overview import ModelState, ServiceState
 
 _url_option = click.option("--url", help="The service's address; default: TRIVET_SERVICE_URL.")
+_WATCH_SECONDS = 2.0
 _VIEW_COLUMNS = ("view", "state", "newest", "age", "TTL", "materialized until")
+_WRAPPING = ("newest", "age", "materialized until")
 _STYLES = {"fresh": "green", "late": "yellow", "stale": "bold red", "never": "bold red"}
 
 
 @click.command()
 @_url_option
+@click.option("--watch", is_flag=True, help="Show the replicas of trivet up, live, until Ctrl-C.")
 @json_option
-def status(url: str | None, as_json: bool) -> None:
-    """Show what stands where: the service, MLflow's champions, and how fresh each feature view is.
+def status(url: str | None, watch: bool, as_json: bool) -> None:
+    """Show what stands where: replicas, the service, MLflow's champions, how fresh feature views are.
 
-    What does not answer is said to, and is no error: trivet doctor judges.
+    Quantiles are since a replica's start; with --watch, of the last two seconds. What does not answer
+    is said to, and is no error: trivet doctor judges.
     """
+    from trivet.gateway.state import read_state
     from trivet.overview import read_service
 
     settings = load_settings()
+    if watch:
+        _watch(settings)
+        return
+    gateway = read_state(settings)
+    url = url or (None if gateway is None else gateway.own_url)
     now = system_clock()
     service = read_service(url or settings.service_url)
     models, mlflow_fault = _models(settings)
     views, feast_fault = _views(settings, now)
+    latencies = {} if gateway is None else Latencies(window=False).look(gateway)
     if as_json:
         print_json(
             {
+                "gateway": None if gateway is None else gateway_document(gateway, latencies),
                 "service": asdict(service),
                 "mlflow": {
                     "uri": without_secrets(settings.tracking_uri),
@@ -54,13 +70,15 @@ def status(url: str | None, as_json: bool) -> None:
             }
         )
         return
+    if gateway is not None:
+        out.print(gateway_view(gateway, latencies), highlight=False)
     shown = table("Service", ("", ""), _service_rows(service))
     shown.show_header = False
     out.print(shown)
     rows = [_model_row(model) for model in models]
     out.print(table("MLflow", ("model", "champion", "alias", "on this host"), rows))
     _say_fault(mlflow_fault)
-    out.print(table("Features online", _VIEW_COLUMNS, _view_rows(views, now)))
+    out.print(table("Features online", _VIEW_COLUMNS, _view_rows(views, now), wraps=_WRAPPING))
     _say_fault(feast_fault)
 
 
@@ -84,6 +102,22 @@ def doctor(url: str | None, as_json: bool) -> None:
         print_json([asdict(finding) for finding in found])
     codes = {finding.exit_code for finding in found}
     sys.exit(DOWN if DOWN in codes else max(codes))
+
+
+def _watch(settings: Settings) -> None:
+    """Show the replicas, again and again.
+
+    Raises:
+        NothingUp: no supervisor runs, or none any more.
+    """
+    from trivet.gateway.state import read_state
+
+    latencies = Latencies(window=True)
+    with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
+        while (state := read_state(settings)) is not None:
+            live.update(gateway_view(state, latencies.look(state)), refresh=True)
+            time.sleep(_WATCH_SECONDS)
+        raise NothingUp
 
 
 def _models(settings: Settings) -> tuple[tuple[ModelState, ...], str | None]:

@@ -1,0 +1,1 @@
+"""What a gateway costs, and what replicas and workers behind it give."""

@@ -1,0 +1,1 @@
+"""Replicas of a service behind HAProxy: started, watched, drained and scaled as one."""
