@@ -1,0 +1,1 @@
+"""Scoring jobs: entity rows in, predictions out as Parquet, each exactly once."""
