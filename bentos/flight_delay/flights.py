@@ -7,6 +7,7 @@ repository's root: one file a feature view, the departures to learn from, and ``
 from __future__ import annotations
 
 import argparse
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,8 @@ def _write_all(folder: Path, now: datetime, project: str, console: Console) -> R
     folder.mkdir(parents=True, exist_ok=True)
     sign = folder / "redating.json"
     sign.unlink(missing_ok=True)
+    for pushed in folder.glob("*.segments"):  # of where the year was before
+        shutil.rmtree(pushed)
     shift = pd.Timedelta(weeks=weeks_until(now))
     with _bar(console) as bar:
         task = bar.add_task("Reading the flights of 2013", total=len(SOURCES) + 2)

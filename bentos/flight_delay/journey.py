@@ -149,7 +149,13 @@ def _feature_store() -> Path:
     return FEATURE_REPO / "feature_store.yaml"
 
 
-def step(title: str, *command: object, folder: Path = ROOT, quiet: bool = True) -> None:
+def step(
+    title: str,
+    *command: object,
+    folder: Path = ROOT,
+    quiet: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run one command of the journey, and say what it is and how long it took.
 
     Args:
@@ -157,14 +163,15 @@ def step(title: str, *command: object, folder: Path = ROOT, quiet: bool = True) 
         command: its words.
         folder: where it runs.
         quiet: show its output only if it fails.
+        env: variables beside those of every command.
     """
     started = time.monotonic()
     if quiet:
         with console.status(title):
-            done = run_command(*command, folder=folder, check=False)
+            done = run_command(*command, folder=folder, check=False, env=env)
     else:
         console.print(f"[bold]…[/] {title}")
-        done = run_command(*command, folder=folder, check=False, shown=True)
+        done = run_command(*command, folder=folder, check=False, shown=True, env=env)
     took = time.monotonic() - started
     if done.returncode:
         console.print(f"[bold red]✗[/] {title}")
@@ -174,14 +181,18 @@ def step(title: str, *command: object, folder: Path = ROOT, quiet: bool = True) 
 
 
 def run_command(
-    *command: object, folder: Path = ROOT, check: bool = True, shown: bool = False
+    *command: object,
+    folder: Path = ROOT,
+    check: bool = True,
+    shown: bool = False,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment; its result is kept, its progress shown if asked."""
     words = [sys.executable if word == "python" else str(word) for word in command]
     return subprocess.run(  # noqa: S603 - the journey's own commands
         words,
         cwd=folder,
-        env=environment(),
+        env=environment(**(env or {})),
         check=check,
         text=True,
         stdin=subprocess.DEVNULL,

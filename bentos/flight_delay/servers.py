@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,7 @@ def service(port: int, *, workers: int = 1) -> Iterator[str]:
     options = {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {MODEL: {"workers": workers}}})}
     url = f"http://127.0.0.1:{port}"
     command = ["bentoml", "serve", "--port", str(port)]
-    with _server("service", command, BENTO, f"{url}/readyz", options):
+    with server("service", command, BENTO, f"{url}/readyz", options):
         yield url
 
 
@@ -37,7 +37,7 @@ def mlflow_ui(port: int) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     command = ["mlflow", "ui", "--port", str(port), "--workers", "1"]
     # Trivet needs none of the seven job processes that MLflow would start beside it.
-    with _server("mlflow", command, ROOT, None, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
+    with server("mlflow", command, ROOT, None, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
         yield url
 
 
@@ -57,9 +57,13 @@ def free_port(wanted: int) -> int:
 
 
 @contextlib.contextmanager
-def _server(
-    name: str, command: Sequence[str], folder: Path, ready: str | None, more: dict[str, str]
+def server(
+    name: str, command: Sequence[str], folder: Path, ready: str | None, more: Mapping[str, str]
 ) -> Iterator[None]:
+    """Run a command until the block ends, its output in a log of this name.
+
+    `ready`: the address that answers 200 once it is; None: nobody waits. `more`: its variables.
+    """
     log = ROOT / ".trivet" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as out:

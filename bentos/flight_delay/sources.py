@@ -1,5 +1,8 @@
 """One function a feature view: its rows, each stamped with the moment at which it was known.
 
+A function that sums over windows can be asked for some of its windows alone: ``windows``. It needs
+nothing then but what had happened by their ends, which is how a stream computes the same rows.
+
 Every frame holds the view's join keys, its features and ``event_timestamp`` (UTC). Delays are in
 minutes (float64), counts int64, shares between 0 and 1 (float64). A mean or a share over no
 flights is missing. Windows are shorter in the first weeks of the year, as nothing is known of the
@@ -51,9 +54,11 @@ def airport_weather(_flights: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return rows
 
 
-def airport_recent(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+def airport_recent(
+    flights: pd.DataFrame, _folder: Path, *, windows: Windows | None = None
+) -> pd.DataFrame:
     """Return what an airport has seen over the last 2 h, at the end of every quarter hour."""
-    windows = Windows(keys=_keys(flights, "origin"), ends=_moments("15min"))
+    windows = windows or quarter_hours(flights)
     width = pd.Timedelta(hours=2)
     flights = flights.assign(late=flights["departure_delay"] > LATE)
     left = windows.sums(flights, ("departure_delay", "late"), at="departed_at", width=width)
@@ -86,9 +91,11 @@ def aircraft_last_leg(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
     return arrived[["tailnum", *names]].rename(columns=names)
 
 
-def carrier_recent(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+def carrier_recent(
+    flights: pd.DataFrame, _folder: Path, *, windows: Windows | None = None
+) -> pd.DataFrame:
     """Return how a carrier has done over the last 24 h, at every full hour."""
-    windows = Windows(keys=_keys(flights, "carrier"), ends=_moments("1h"))
+    windows = windows or hours(flights)
     width = pd.Timedelta(hours=24)
     flights = flights.assign(late=flights["arrival_delay"] > LATE)
     left = windows.sums(flights, ("departure_delay",), at="departed_at", width=width)
@@ -103,14 +110,15 @@ def carrier_recent(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
     )
 
 
-def route_history(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+def route_history(
+    flights: pd.DataFrame, _folder: Path, *, windows: Windows | None = None
+) -> pd.DataFrame:
     """Return how a route has done over the last 28 d, every day at 08:00 UTC.
 
     That is 3 or 4 in the morning in New York: yesterday's last flights are in, and the first of
     today is asked about at 08:00 at the earliest.
     """
-    daily = _moments("1D") + pd.Timedelta(hours=8)
-    windows = Windows(keys=_keys(flights, "origin", "dest"), ends=daily)
+    windows = windows or days(flights)
     late, very_late = flights["arrival_delay"] > LATE, flights["arrival_delay"] > VERY_LATE
     arrived = windows.sums(
         flights.assign(late=late, very_late=very_late),
@@ -123,7 +131,7 @@ def route_history(flights: pd.DataFrame, _folder: Path) -> pd.DataFrame:
         route_arrival_delay_mean_28d=_ratio(arrived["arrival_delay"], arrived["count"]),
         route_late_share_28d=_ratio(arrived["late"], arrived["count"]),
         route_very_late_share_28d=_ratio(arrived["very_late"], arrived["count"]),
-        route_distance_mi=_distances(flights, windows.keys).repeat(len(daily)),
+        route_distance_mi=_distances(flights, windows.keys).repeat(len(windows.ends)),
     )
 
 
@@ -158,6 +166,23 @@ SOURCES: Final[dict[str, Source]] = {
 """Every feature view's source, by the name of the view."""
 
 
+def quarter_hours(flights: pd.DataFrame) -> Windows:
+    """Return windows of every airport that end at every quarter hour of the year."""
+    return Windows(keys=_keys(flights, "origin"), ends=_moments("15min"))
+
+
+def hours(flights: pd.DataFrame) -> Windows:
+    """Return windows of every carrier that end at every full hour of the year."""
+    return Windows(keys=_keys(flights, "carrier"), ends=_moments("1h"))
+
+
+def days(flights: pd.DataFrame) -> Windows:
+    """Return windows of every route that end at 08:00 UTC of every day of the year."""
+    return Windows(
+        keys=_keys(flights, "origin", "dest"), ends=_moments("1D") + pd.Timedelta(hours=8)
+    )
+
+
 def _keys(flights: pd.DataFrame, *columns: str) -> pd.MultiIndex:
     """Return every key that occurs in the year."""
     return pd.MultiIndex.from_frame(flights[list(columns)].drop_duplicates()).sort_values()
@@ -172,11 +197,12 @@ def _overdue(flights: pd.DataFrame, windows: Windows) -> pd.Series:
     """Count the flights scheduled before each moment that were still waiting after it.
 
     A flight waits from the minute after its schedule until it leaves, or until its cancellation is
-    known. Both are counted from the start of the year; the difference is who waits.
+    known; as long as neither is known it waits. Both are counted from the start of the year; the
+    difference is who waits.
     """
     resolved = flights["departed_at"].fillna(flights["cancelled_at"])
     waits = flights["scheduled_departure"] + pd.Timedelta(minutes=1)
-    delayed = flights.assign(waits_from=waits, resolved_at=resolved)[resolved >= waits]
+    delayed = flights.assign(waits_from=waits, resolved_at=resolved)[~(resolved < waits)]
     year = YEAR_ENDS - YEAR_STARTS
     started = windows.sums(delayed, at="waits_from", width=year)
     ended = windows.sums(delayed, at="resolved_at", width=year)

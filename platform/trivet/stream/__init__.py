@@ -1,0 +1,1 @@
+"""Feature events and prediction requests from a broker, by the contract that the service answers."""
