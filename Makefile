@@ -13,11 +13,12 @@ PEERS := mlserver litserve rayserve
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
 export BENTOML_DO_NOT_TRACK ?= True
+export ORT_DISABLE_TELEMETRY ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage test-unit prove check lint types layers docs format lock clean \
-  bench bench-peers bench-growth bench-micro bench-page
+.PHONY: help install run demo stream-demo test coverage test-unit prove check lint types layers docs format lock clean \
+  bench bench-peers bench-growth bench-micro bench-gateway bench-batch bench-stream bench-page
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,10 @@ run: $(INSTALLED) ## Prepare, train, release and serve the flight-delay model; s
 
 demo: $(INSTALLED) ## The same journey without staying: releases change while requests run
 	@python bentos/flight_delay/demo.py
+
+# With options: STREAM_DEMO="--time 12:00 --hours 6 --speed 300 --seconds 60"
+stream-demo: $(INSTALLED) ## Replay a day of flights through Redis Streams, predictions against what happened
+	@python bentos/flight_delay/stream_demo.py $(STREAM_DEMO)
 
 # Whoever measures seconds has the machine to itself: the journeys run after the others, alone.
 test: $(INSTALLED) ## Run all tests: first two at a time, then the end-to-end journeys
@@ -70,8 +75,18 @@ bench-growth: $(INSTALLED) ## How cost grows with features, rows, versions and s
 bench-micro: $(INSTALLED) ## Time the reader, the runtime, batching and the prediction log by themselves (1 min)
 	@pytest benchmarks/micro --benchmark-only --benchmark-columns=min,median,iqr,ops,rounds --benchmark-sort=name
 
-bench-page: $(INSTALLED) ## Put the figures and pictures of the last runs into docs/benchmarks.md
+bench-gateway: $(INSTALLED) ## What the gateway costs, and what replicas and workers behind it give (6 min; BENCH_QUICK=1: 1)
+	@python -m benchmarks.gateway
+
+bench-batch: $(INSTALLED) ## Predict all flights of the year beside Feast's retrieval and model.predict (2 min; after make run)
+	@python benchmarks/batch.py
+
+bench-stream: $(INSTALLED) ## Measure feature events and predictions a second over a real Redis (2 min)
+	@python -m benchmarks.stream
+
+bench-page: $(INSTALLED) ## Put the figures and pictures of the last runs into the documentation
 	@python -m benchmarks.serving page
+	@test ! -e reports/bench/gateway.json || python -m benchmarks.gateway page
 
 .bench/%/.installed: benchmarks/requirements/%.txt
 	@echo "Installing $* into an environment of its own, .bench/$*"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 # Feast's first materialization in a process, and BentoML's import, tell prometheus_client to keep its
 # numbers in files that processes share. It asks at its own import: after this one, tests count alone.
@@ -35,3 +35,11 @@ class Together(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
     """Divide the tests so that what is expensive is made once."""
     return Together(config, log)
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the database of a registry without content, to be copied."""
+    import templates  # of no use to the unit tests
+
+    return templates.empty_registry(tmp_path_factory)

@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -33,6 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _PARTS = ("feature_repo", "bentos")
 _NOT_INHERITED = ("TRIVET_", "MLFLOW_", "FEAST_", "BENTOML_")
 _MINUTES = 5 * 60
+_TOLD_SECONDS = 0.25
 _MEASURED = "trivet"
 """The command whose code counts for coverage. Measuring costs a process a third of its time more."""
 _COVERAGE = "COVERAGE_PROCESS_CONFIG"
@@ -235,7 +235,11 @@ class Service:
         )
 
     def samples(self, name: str, **labels: str) -> list[Sample]:
-        """Return the samples of `/metrics` with this name and these labels (or more)."""
+        """Return the samples of `/metrics` with this name and these labels (or more).
+
+        With what was answered by now: workers tell it ten times a second.
+        """
+        time.sleep(_TOLD_SECONDS)
         return [
             sample
             for family in text_string_to_metric_families(self.get("/metrics").text)
@@ -255,12 +259,7 @@ class Service:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Stop."""
         self.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -148,9 +149,13 @@ class Outage:
 
 
 @contextlib.contextmanager
-def served_from_redis(folder: Path, rate: float) -> Iterator[Outage]:
-    """Train, release and serve the tutorial's users from a Redis of their own, under load."""
+def served_from_redis(folder: Path, rate: float, registry: Path) -> Iterator[Outage]:
+    """Train, release and serve the tutorial's users from a Redis of their own, under load.
+
+    `registry`: the database to begin with, which is copied.
+    """
     project = Project.copy(folder / "project")
+    shutil.copyfile(registry, project.root / "mlflow.db")
     with RedisServer(folder) as redis:
         _edit(project, "feature_repo/feature_store.yaml", _SQLITE, _redis(redis))
         _edit(project, "bentos/tutorial_users/train.py", _REJECTING, _DEFAULTING)

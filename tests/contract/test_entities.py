@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -94,8 +96,11 @@ def test_views_that_lack_a_key_are_left_out_and_named(project: Project) -> None:
 
 
 @pytest.fixture
-def command(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return what runs `trivet features` in the project."""
+def command(
+    project: Project, monkeypatch: pytest.MonkeyPatch, empty_registry: Path
+) -> Callable[..., Result]:
+    """Return what runs `trivet features` in the project, whose registry has no model."""
+    shutil.copyfile(empty_registry, project.settings.root / "mlflow.db")
     (project.settings.root / "pyproject.toml").write_text('[tool.trivet]\nfeature_repo = "."\n')
     for variable, value in project.variables.items():
         monkeypatch.setenv(variable, value)
@@ -155,7 +160,7 @@ def test_the_command_prints_json(project: Project, command: Callable[..., Result
     [
         (["sensor=s", "shop_id=x"], "shop_id is of dtype int64, and 'x' is not"),
         (["sensor=s", "--service", "none"], "has no feature service none"),
-        (["sensor=s", "--model", "none"], "none has no champion yet"),
+        (["sensor=s", "--model", "none"], "MLflow has no model none"),
         (["sensor=s", "--at", "10m"], "--at needs --offline"),
         (["sensor=s", "--service", "a", "--model", "b"], "give one"),
         (["sensor"], "is not like"),

@@ -10,7 +10,7 @@ import pandas as pd
 from contract.project import NOON, Project
 from trivet.features.on_demand import open_transforms
 from trivet.serving.asking import Asker
-from trivet.serving.settling import settle
+from trivet.serving.settling import Settler
 
 ASKED = [25.0, 20.5, 10.0]
 
@@ -44,7 +44,7 @@ def ours(project: Project, sensors: list[str]) -> dict[str, list[Any]]:
     asked = Asker(project.contract).check(instances)
     features = project.reader.read(asked.keys, NOON)
     transforms = open_transforms(project.store, project.contract)
-    columns = settle(project.contract, transforms, asked, features).columns
+    columns = Settler(project.contract, transforms).settle(asked, features).columns
     assert list(columns) == [column.name for column in project.contract.columns]
     above, is_above = columns["above"].tolist(), columns["is_above"].tolist()
     return {

@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.definitions import READINGS_TTL
+from contract.definitions import READINGS_TTL, SCHEMAS
 from contract.project import NOON, Project
+from trivet.features.folding import fold
+from trivet.features.segments import append
 
 FEATURES = ["level", "count", "label", "open", "seen_at", "visits"]
 ENTITIES = 8
@@ -47,6 +50,34 @@ def test_online_is_offline_at_the_moment_it_was_materialized_up_to(
     offline = _offline(project, sensors, shop, moment)
     assert {name: online[name] for name in FEATURES} == offline
     assert all(value is None or value <= 0 for value in [*online["count"], *online["visits"]])
+
+
+@settings(settings.get_profile("stores"), max_examples=4)
+@given(histories=histories, data=st.data())
+def test_rows_that_were_appended_are_the_source_s_as_those_of_its_file_are(
+    project: Project, histories: list[Mapping[Any, set[str]]], data: st.DataObject
+) -> None:
+    """By Trivet before and after they are folded into the file, and by Feast after it."""
+    sensors = [project.name() for _ in histories]
+    step = project.online.resolution
+    rows = [
+        _reading(project, {"sensor": sensor, "event_timestamp": at, "nulls": nulls}, NOON)
+        for sensor, history in zip(sensors, histories, strict=True)
+        for at, nulls in {_when(NOON, step, d): nulls for d, nulls in history.items()}.items()
+    ]
+    where = data.draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
+    file = project.settings.root / "readings.parquet"
+    parts = [[row for row, n in zip(rows, where, strict=True) if n == part] for part in range(3)]
+    project.write("readings", parts[0])
+    for part in parts[1:]:
+        append(file, pa.Table.from_pylist(part, SCHEMAS["readings"]))
+    names = [name for name in FEATURES if name != "visits"]
+    asked = [(sensor, NOON) for sensor in sensors]
+    appended = project.as_of(names, asked)
+    fold(file)
+    assert project.as_of(names, asked) == appended
+    offline = _offline(project, sensors, project.number(), NOON)
+    assert {name: offline[name] for name in names} == appended
 
 
 def _when(moment: datetime, step: timedelta, distance: tuple[int, int] | int) -> datetime:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.definitions import PUSH
+from contract.definitions import PUSH, SCHEMAS
 from contract.project import NOON, Project
-from trivet.errors import BadSetting
+from trivet.errors import BadSetting, FeaturesUnavailable
+from trivet.features import push as pushing
 from trivet.features.materialize import materialize
-from trivet.features.online_write import Written
+from trivet.features.online_write import Written, write_in_order
 from trivet.features.push import Pusher, push
 from trivet.features.reader import OnlineReader
+from trivet.features.segments import read_source
 
 SECOND = timedelta(seconds=1)
 
@@ -182,16 +187,83 @@ def test_two_who_push_at_once_do_not_bring_the_past_back(project: Project) -> No
 
 
 def test_pushed_offline_too_it_is_found_as_of_its_moment(project: Project) -> None:
-    """Older events are left out online only: offline they are the history."""
+    """Older events are left out online only: offline they are the history.
+
+    By Trivet at once, and by Feast itself from the next materialization on.
+    """
     sensor = project.name()
     project.learn("readings", [project.row("readings", NOON, sensor=project.name())], NOON)
     send(project, (sensor, NOON, 2), (sensor, NOON - SECOND, 1), to="online_and_offline")
     moments = [NOON, NOON - SECOND, NOON - 2 * SECOND]
+    asked = [(sensor, moment) for moment in moments]
+    assert project.counts_as_of(asked) == [2, 1, None]
+    assert counts(project, sensor) == [2]
+    list(materialize(project.open(), project.settings, NOON, ["readings"]))
     entities = pd.DataFrame({"sensor": sensor, "event_timestamp": moments})
     found = project.store.get_historical_features(entities, ["readings:count"]).to_df()
     found = found.set_index("event_timestamp").loc[moments, "count"]
     assert found.fillna(-1).tolist() == [2, 1, -1]
+    assert project.counts_as_of(asked) == [2, 1, None]
+
+
+def test_while_the_online_store_is_down_nothing_is_appended(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten tries, and one that works: each row is offline once."""
+    sensor, down = project.name(), [ConnectionError("down")] * 10
+    project.learn("readings", [project.row("readings", NOON, sensor=project.name())], NOON)
+
+    def write(*args: Any) -> Written:
+        if down:
+            raise down.pop()
+        return write_in_order(*args)
+
+    monkeypatch.setattr(pushing, "write_in_order", write)
+    events = [(sensor, NOON, 2), (sensor, NOON - SECOND, 1)]
+    for _ in range(10):
+        with pytest.raises(FeaturesUnavailable, match="down"):
+            send(project, *events, to="online_and_offline")
+    send(project, *events, to="online_and_offline")
+    source = project.settings.root / "readings.parquet"
+    rows = read_source(source, lambda files: pa.concat_tables(map(pq.read_table, files)))
+    assert rows["sensor"].to_pylist().count(sensor) == 2
     assert counts(project, sensor) == [2]
+
+
+def test_offline_too_the_last_correction_counts(project: Project) -> None:
+    """Of one moment: within a push, between two, and over what the file has; folded or not."""
+    sensor, twin = project.name(), project.name()
+    rows = [project.row("readings", NOON, sensor=name, count=1) for name in (sensor, twin)]
+    project.learn("readings", rows, NOON)
+    send(project, (sensor, NOON, 2), (sensor, NOON, 3), to="online_and_offline")
+    send(project, (twin, NOON, 2), to="online_and_offline")
+    send(project, (twin, NOON, None), to="online_and_offline")
+    asked = [(sensor, NOON), (twin, NOON)]
+    assert project.counts_as_of(asked) == counts(project, sensor, twin) == [3, None]
+    list(materialize(project.open(), project.settings, NOON, ["readings"]))
+    assert project.counts_as_of(asked) == [3, None]
+
+
+def test_what_the_source_s_file_cannot_hold_is_refused(project: Project) -> None:
+    """It may have columns that no feature is made of: before anything is written online."""
+    sensor = project.name()
+    plain = SCHEMAS["readings"].empty_table()
+    wider = plain.append_column("battery", pa.array([], pa.float64()))
+    file = project.settings.root / "readings.parquet"
+    rows = project.frame([project.row("readings", NOON, sensor=sensor)])
+    options = {"to": "online_and_offline", "clock": clock}
+    pq.write_table(wider, file)
+    with pytest.raises(BadSetting, match="The rows lack battery, which their source has"):
+        push(project.store, project.settings, PUSH, rows, **options)
+    with pytest.raises(BadSetting, match="The rows do not fit their source"):
+        push(project.store, project.settings, PUSH, rows.assign(battery="full"), **options)
+    counted = plain.append_column("total", pa.array([], pa.int64()))
+    pq.write_table(counted, file)
+    twice = pd.concat([rows, rows], ignore_index=True).assign(total=[2**64 - 1, -1])
+    with pytest.raises(BadSetting, match="Python int too large"):
+        push(project.store, project.settings, PUSH, twice, **options)
+    pq.write_table(plain, file)
+    assert counts(project, sensor) == [None]
 
 
 def test_nothing_is_nothing(project: Project) -> None:
@@ -207,6 +279,9 @@ def test_nothing_is_nothing(project: Project) -> None:
         ({"sensor": None}, "have a null sensor"),
         ({"event_timestamp": pd.NaT}, "have a null event_timestamp"),
         ({"event_timestamp": NOON + timedelta(hours=1)}, "which is yet to come"),
+        ({"event_timestamp": NOON.replace(year=1600)}, "An event timestamp for readings is none"),
+        ({"event_timestamp": NOON.replace(year=9999)}, "An event timestamp for readings is none"),
+        ({"count": "many"}, "The rows for readings do not fit its types"),
     ],
 )
 def test_rows_that_cannot_be_right_are_refused(

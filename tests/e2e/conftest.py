@@ -17,6 +17,7 @@ from journey import Project, Service
 
 from .processes import Imports, left_over
 from .registry import MODEL, Registry
+from .toy import Toy
 
 BENTO = f"bentos/{MODEL}"
 ROWS = "2500"
@@ -88,6 +89,17 @@ def project(trained: Project, first_release: FirstRelease) -> Project:
 def registry(project: Project) -> Registry:
     """Return the project's registry, through MLflow's own client."""
     return Registry(project)
+
+
+@pytest.fixture(scope="package")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
+    """Make a project of five tiny versions; the first is the champion."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        toy = Toy(tmp_path_factory.mktemp("toy") / "project")
+        yield toy
+    left = left_over(toy.project)
+    assert not left, f"started by these tests, and not ended: {left}"
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 
 from journey import Service
 
-from .processes import left_over
 from .steady import Fate
 from .toy import AS_GOOD, CALLERS, DIVERGES, GOOD, MODEL, RAISES, SLOW, Toy
 
@@ -51,17 +50,6 @@ class Tried:
             for one in self.fates
             if one.status != 200 or one.seconds > SLOW_SECONDS or not one.right
         ]
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
-    """Make the project: five versions, the first is the champion."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        toy = Toy(tmp_path_factory.mktemp("canary") / "project")
-        yield toy
-    left = left_over(toy.project)
-    assert not left, f"started by these tests, and not ended: {left}"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +20,14 @@ _SECONDS = 120
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run it with its database and artifacts in a folder, and give its address."""
+def mlflow_server(folder: Path, empty_registry: Path) -> Iterator[str]:
+    """Run it with its database and artifacts in a folder, and give its address.
+
+    Args:
+        folder: of its own.
+        empty_registry: the database that it begins with.
+    """
+    shutil.copyfile(empty_registry, folder / "there.db")
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     options += ["--backend-store-uri", f"sqlite:///{folder / 'there.db'}"]

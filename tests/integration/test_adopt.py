@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -38,7 +40,7 @@ from trivet.registry.shelve import follow, wanted_of
 from trivet.registry.versions import DIGEST_TAG
 from trivet.serving.worker import Worker
 from trivet.settings import Settings
-from trivet.training.adopting import Adoption, adopt
+from trivet.training.adopting import Adoption, _numbered, adopt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,8 +74,12 @@ class Place:
     client: MlflowClient
 
     def log(self, model: Any, name: str, frame: pd.DataFrame, **options: Any) -> None:
-        """Register a model with MLflow alone."""
-        given = {"skops_trusted_types": ["numpy.dtype"], "input_example": frame.head(5)} | options
+        """Register a model with MLflow alone.
+
+        Its requirements are given: MLflow finds them out in a process that imports everything anew.
+        """
+        given = {"skops_trusted_types": ["numpy.dtype"], "input_example": frame.head(5)}
+        given |= {"pip_requirements": ["scikit-learn"]} | options
         connect(self.tiny.settings)  # another test may have been elsewhere
         mlflow.set_experiment("theirs")
         with mlflow.start_run():
@@ -111,7 +117,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Place]:
     """Make it; each test registers a model of its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "TRIVET_ROOT"):
@@ -124,6 +130,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         store.write_text(store.read_text() + MLFLOW_IN_FEAST)
         tiny.apply()
         tiny.materialize(now)
+        shutil.copyfile(empty_registry, root / "mlflow.db")
         client = connect(tiny.settings)
         client.create_experiment("theirs", (root / "theirs").as_uri())
         yield Place(tiny, client)
@@ -145,7 +152,7 @@ def classifier() -> Any:
 def test_a_classifier_of_mlflows_own_is_adopted_released_and_asked_by_key(place: Place) -> None:
     """As it was logged it names classes alone; its contract has their probabilities."""
     model = classifier()
-    place.log(model, "plain", frame())
+    place.log(model, "plain", frame(), pip_requirements=None)
     contract = place.adopt("plain")
     assert contract.runtime.kind == "onnx", contract.runtime.reason
     assert contract.output.model_dump()["classes"] == ("new", "regular")
@@ -253,6 +260,7 @@ def test_artifacts_below_a_run_are_adopted_too(place: Place, tmp_path: Path) -> 
         model,
         tmp_path / "model",
         signature=mlflow.models.infer_signature(rows, model.predict(rows)),
+        pip_requirements=["scikit-learn"],
     )
     experiment = place.client.get_experiment_by_name("theirs").experiment_id
     run = place.client.create_run(experiment)
@@ -289,11 +297,14 @@ def test_an_adoption_that_was_interrupted_is_done_again(
         place.adopt("interrupted")
 
 
-def test_an_adopted_version_is_carried_to_another_registry(place: Place, tmp_path: Path) -> None:
+def test_an_adopted_version_is_carried_to_another_registry(
+    place: Place, tmp_path: Path, empty_registry: Path
+) -> None:
     """As any version with a contract."""
     rows = frame().assign(age=lambda f: f.age.astype("float32"))
     place.log(LinearRegression().fit(rows, rows.age), "carried", rows)
     contract = place.adopt("carried")
+    shutil.copyfile(empty_registry, tmp_path / "mlflow.db")
     to = f"sqlite:///{tmp_path / 'mlflow.db'}"
     copied = copy_version(place.client, place.tiny.settings, "carried", 1, to)
     assert (copied.version, copied.digest) == (1, contract.digest)
@@ -301,7 +312,7 @@ def test_an_adopted_version_is_carried_to_another_registry(place: Place, tmp_pat
 
 
 def test_a_carried_version_is_held_against_the_features_of_its_new_place(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_registry: Path
 ) -> None:
     """Where a view expires later than in the contract, it is not released."""
     rows = frame()
@@ -310,6 +321,7 @@ def test_a_carried_version_is_held_against_the_features_of_its_new_place(
     other = Tiny(tmp_path / "production")
     other.change("hours=2", "hours=3")
     other.apply()
+    shutil.copyfile(empty_registry, other.root / "mlflow.db")
     to = f"sqlite:///{other.root / 'mlflow.db'}"
     copy_version(place.client, place.tiny.settings, "moved", 1, to)
     with monkeypatch.context() as patch:
@@ -337,18 +349,24 @@ def test_two_versions_of_the_same_artifacts_cannot_both_have_a_contract(place: P
         place.adopt("shared", version=2)
 
 
-def test_a_version_of_a_server_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_of_a_server_is_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_registry: Path
+) -> None:
     """With every column sent by the caller, there is no Feast to ask."""
     (tmp_path / "pyproject.toml").write_text("[tool.trivet]\n")
     rows = frame()
-    with mlflow_server(tmp_path) as url, monkeypatch.context() as patch:
+    with mlflow_server(tmp_path, empty_registry) as url, monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", url)
         settings = Settings(root=tmp_path, home=tmp_path / ".trivet")
         client = connect(settings)
         with mlflow.start_run(experiment_id="0"):  # not the one that another test has set
             model = LinearRegression().fit(rows, rows.age)
             mlflow.sklearn.log_model(
-                model, name="remote", registered_model_name="remote", input_example=rows.head(3)
+                model,
+                name="remote",
+                registered_model_name="remote",
+                input_example=rows.head(3),
+                pip_requirements=["scikit-learn"],
             )
         contract = adopt(settings, client, Adoption(model="remote", version=1, unit="years"))
         assert {column.source for column in contract.columns} == {"request"}
@@ -392,3 +410,15 @@ def test_the_command_says_what_comes_from_where(
     said = json.loads(capsys.readouterr().out)
     assert (said["model"], said["version"], said["runtime"]["kind"]) == ("typed", 1, "onnx")
     assert said["contract_digest"] == place.tags("typed")[DIGEST_TAG]
+
+
+def test_a_classifier_of_words_is_compiled_by_the_positions_of_its_classes() -> None:
+    """If it looks its classes up where most do; else it says so, and is served as it is."""
+    rows = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
+    words = ["no", "no", "yes", "yes"]
+    plain = LogisticRegression().fit(rows, words)
+    assert list(_numbered(plain, rows).predict(rows)) == [0, 0, 1, 1]
+    assert list(plain.predict(rows)) == words
+    voting = VotingClassifier([("one", LogisticRegression())]).fit(rows, words)
+    with pytest.raises(TypeError, match="VotingClassifier looks them up elsewhere"):
+        _numbered(voting, rows)

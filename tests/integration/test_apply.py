@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sys
@@ -59,10 +60,11 @@ def tiny(tmp_path: Path) -> Tiny:
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def registered(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Path]:
     """Return the registry of a project with three versions: 2 is live, 1 was before, 3 waits."""
     made = Tiny(tmp_path_factory.mktemp("registered") / "tiny")
     made.apply()
+    shutil.copyfile(empty_registry, made.root / "mlflow.db")
     client = connect(made.settings)
     for version in (1, 2, 3):
         assert made.register(client) == version
@@ -135,6 +137,7 @@ def test_every_change_is_named_with_its_properties(
 def test_a_plan_touches_neither_registry_nor_online_store(tiny: Tiny) -> None:
     """Nor does an offer that is read from it."""
     tiny.materialize()
+    gc.collect()  # closes its store: SQLite then writes its log back into the file, at any moment else
     before = state(tiny)
     tiny.change(*SERVICE_GONE)
     made = plan(tiny)

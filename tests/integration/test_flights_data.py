@@ -10,8 +10,6 @@ import importlib
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import templates
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STEP = Path(__file__).resolve().parents[2] / "bentos" / "flight_delay"
-NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
+NOW = templates.FLIGHTS_NOW
 WEEKS = 681  # from Friday 2013-11-01 to Friday 2026-11-20
 SHIFT = pd.Timedelta(weeks=WEEKS)
 
@@ -51,11 +51,7 @@ def step() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the data step once as a user does; return its data folder and what it said."""
-    data = tmp_path_factory.mktemp("flights") / "data"
-    script = str(STEP / "flights.py")
-    command = [sys.executable, script, "--data", str(data), "--now", NOW.isoformat()]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return data, done.stderr
+    return templates.flights(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from feast import FeatureStore
 
+import templates
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,13 +104,19 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the definitions and the data step elsewhere, and run what a user would type there."""
+    """Copy the definitions and the data step elsewhere, and run what a user would type there.
+
+    The step finds its data, where it would write it itself.
+    """
     root = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(templates.flights(tmp_path_factory)[0], root / "data")
     for folder in ("feature_repo", "bentos/flight_delay"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     step = root / "bentos" / "flight_delay" / "flights.py"
-    subprocess.run([sys.executable, step, "--now", "2026-11-22T20:00"], check=True)
+    command = [sys.executable, step, "--now", templates.FLIGHTS_NOW.isoformat()]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    assert "Flights are there for project flights" in said
     feast = Path(sys.executable).parent / "feast"
     subprocess.run([feast, "apply"], cwd=root / "feature_repo", check=True)
     _keep_the_days_before(root / "data" / "flights")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,13 @@ class Registered:
         return load_version(self.number, self.folder, no_features)
 
 
+@pytest.fixture
+def root(tmp_path: Path, empty_registry: Path) -> Path:
+    """Return the folder of a project with an empty registry."""
+    shutil.copyfile(empty_registry, tmp_path / "mlflow.db")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("model", "library"),
     [
@@ -98,11 +106,11 @@ class Registered:
     ids=["scikit-learn", "LightGBM", "XGBoost"],
 )
 def test_a_boosted_model_is_served_by_onnx_and_read_by_pyfunc(
-    tmp_path: Path, model: Any, library: str | None
+    root: Path, model: Any, library: str | None
 ) -> None:
     """Stored by skops, without pickle, with the evidence in the contract."""
     estimator = pipeline(CastTransformer(), model)
-    version = Registered(tmp_path, estimator)
+    version = Registered(root, estimator)
     contract = version.contract
     assert contract.runtime.kind == "onnx"
     parity = contract.runtime.parity
@@ -122,11 +130,11 @@ def test_a_boosted_model_is_served_by_onnx_and_read_by_pyfunc(
     np.testing.assert_allclose(found["probabilities"], estimator.predict_proba(rows), atol=1e-6)
 
 
-def test_a_model_that_cannot_be_compiled_is_served_by_pyfunc(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_compiled_is_served_by_pyfunc(root: Path) -> None:
     """Its contract says why, and its golden rows hold."""
     estimator = pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression())
     version = Registered(
-        tmp_path,
+        root,
         estimator,
         skops_trusted_types=(*TRUSTED_TYPES, "numpy.nan_to_num"),
     )
@@ -137,13 +145,13 @@ def test_a_model_that_cannot_be_compiled_is_served_by_pyfunc(tmp_path: Path) -> 
     version.load()
 
 
-def test_a_model_that_differs_on_odd_rows_alone_is_served_by_pyfunc(tmp_path: Path) -> None:
+def test_a_model_that_differs_on_odd_rows_alone_is_served_by_pyfunc(root: Path) -> None:
     """Its encoder of whole numbers is compiled to one that takes 0.5 for 0."""
     rows = frame().assign(income=lambda rows: np.round(rows["income"]))
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     chosen = ColumnTransformer([("income", encoder, ["income"])])
     estimator = make_pipeline(chosen, LogisticRegression()).fit(rows, rows["income"] > 5)
-    version = Registered(tmp_path, estimator, held_out=rows)
+    version = Registered(root, estimator, held_out=rows)
     runtime = version.contract.runtime
     assert runtime.kind == "pyfunc"
     assert "labels differ" in (runtime.reason or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,9 @@ def tiny(tmp_path: Path) -> Tiny:
 
 
 @pytest.fixture
-def client(tiny: Tiny) -> MlflowClient:
+def client(tiny: Tiny, empty_registry: Path) -> MlflowClient:
     """Return a client of the project's registry."""
+    shutil.copyfile(empty_registry, tiny.root / "mlflow.db")
     return connect(tiny.settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,11 @@ def test_without_a_training_set_serving_is_drawn_alone(shop: Shop, run: Run) -> 
     assert not (shop.root / "mlflow.db").exists()
 
 
-def test_the_training_set_of_the_version_is_drawn_beside_it(shop: Shop, run: Run) -> None:
+def test_the_training_set_of_the_version_is_drawn_beside_it(
+    shop: Shop, run: Run, empty_registry: Path
+) -> None:
     """Made again from its run; and still, where its sources have changed."""
+    shutil.copyfile(empty_registry, shop.root / "mlflow.db")
     client = connect(shop.settings)
     version = register(shop)
     contract = read_contract(client, MODEL, version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,9 @@ SLACK = 4.0
 
 
 @pytest.fixture(scope="module")
-def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
+def outage(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Outage]:
     """Let it happen."""
-    with served_from_redis(tmp_path_factory.mktemp("outage"), RATE) as told:
+    with served_from_redis(tmp_path_factory.mktemp("outage"), RATE, empty_registry) as told:
         content = told.redis.content()
         with told.load:
             with told.redis.down(), told.phase("gone"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -630,8 +631,9 @@ class TestRebuilding:
     """The set of a registered version is made again from the version alone."""
 
     @pytest.fixture(autouse=True)
-    def _registered(self, project: Project) -> None:
+    def _registered(self, project: Project, empty_registry: Path) -> None:
         """Register a version with the set that it was trained on, and forget the set."""
+        shutil.copyfile(empty_registry, project.settings.root / "mlflow.db")
         self.project = project
         self.rows = [hourly("a", NOON + n * UNIT, float(n % 7), visitors=n) for n in range(40)]
         project.write("hourly", HOURLY, self.rows)

@@ -93,6 +93,15 @@ toy_v1 = FeatureService(name="toy_v1", features=[users[["age", "purchases"]], su
 '''
 
 
+def pushed(definitions: str = DEFINITIONS) -> str:
+    """Return the definitions with a push source, `users_push`, over the view's file."""
+    begin, end = definitions.index("source=FileSource("), definitions.index("\n)\nbasket")
+    source = definitions[begin + len("source=") : end].rstrip().removesuffix(",")
+    through = f'source=PushSource(name="users_push", batch_source={source}),'
+    changed = definitions[:begin] + through + definitions[end:]
+    return changed.replace("FileSource, RequestSource", "FileSource, PushSource, RequestSource")
+
+
 class Tiny:
     """The project, and the steps of its stories."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +24,9 @@ EMPTY = 10.0
 
 
 @pytest.fixture(scope="module")
-def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
+def outage(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Outage]:
     """Let it happen; each phase is followed by one in which all is well."""
-    with served_from_redis(tmp_path_factory.mktemp("outage"), RATE) as told:
+    with served_from_redis(tmp_path_factory.mktemp("outage"), RATE, empty_registry) as told:
         with told.load:
             _well(told, "well")
             with told.redis.down(), told.phase("gone", GONE):

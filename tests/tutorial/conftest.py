@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import templates
 from journey import Project, Service
 
 from .notebook import Notebook
@@ -22,8 +25,8 @@ def notebook() -> Notebook:
 @pytest.fixture(scope="session")
 def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Any]:
     """Train the classifier in a project of its own, and return what that printed as well."""
-    project = Project.copy(tmp_path_factory.mktemp("trained") / "project")
-    return project, project.json("trivet", "train", "tutorial_classifier")
+    project, printed = templates.trained_classifier(tmp_path_factory)
+    return project, json.loads(printed)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +54,10 @@ def classifier_service(
 
 
 @pytest.fixture(scope="session")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def users(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Project:
     """Return a project with the users in Feast, and a version trained on them and released."""
     project = Project.copy(tmp_path_factory.mktemp("users") / "project")
+    shutil.copyfile(empty_registry, project.root / "mlflow.db")
     project.release_users()
     return project
 

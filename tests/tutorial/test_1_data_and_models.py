@@ -29,6 +29,11 @@ def test_the_accuracies_stand_in_the_registry_and_both_versions_are_served_by_on
 ) -> None:
     """`trivet models` lists for each version what MLflow has logged of it."""
     versions = trained.json("trivet", "models", "tutorial_classifier", "--json")
+    shown = trained.run("trivet", "models", "tutorial_classifier", env={"COLUMNS": "80"}).stdout
+    assert "…" not in shown
+    assert [line.split()[0] for line in shown.splitlines() if " onnx " in line] == [
+        str(version["version"]) for version in versions
+    ]
     found = {
         entry["version"]: (entry["metrics"]["accuracy"], entry["runtime"]) for entry in versions
     }

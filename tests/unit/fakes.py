@@ -161,6 +161,8 @@ class FakeRecorder:
     """Version and rows."""
     refusals: list[tuple[int | None, int]] = field(default_factory=list)
     """Version and status."""
+    not_begun: int = 0
+    """Refusals because too many were unanswered."""
     batches: list[int] = field(default_factory=list)
     """How many requests were answered together each time."""
 
@@ -175,6 +177,11 @@ class FakeRecorder:
     def refused(self, version: int | None, status: int) -> None:
         """Remember a refusal."""
         self.refusals.append((version, status))
+
+    def overloaded(self) -> None:
+        """Remember one that was not begun."""
+        self.not_begun += 1
+        self.refused(None, 503)
 
 
 def version(

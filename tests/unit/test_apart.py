@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -13,6 +18,16 @@ _HANGS = """
 import time
 from trivet.serving.apart import Apart
 Apart("hangs").submit(time.sleep, 600)
+"""
+_STORE_HANGS = """
+import asyncio, time
+from contextlib import suppress
+from trivet.clock import system_clock
+from trivet.errors import FeaturesUnavailable
+from trivet.serving.crowd import Crowd
+crowd = Crowd(system_clock, 0.1, 1, lambda *_: None)
+with suppress(FeaturesUnavailable):
+    asyncio.run(crowd.read_apart(lambda _: time.sleep(600)))
 """
 
 
@@ -26,6 +41,36 @@ def test_results_and_errors_come_back_in_order() -> None:
     assert futures[2].result(5) == (2, 1)
 
 
-def test_a_process_ends_though_something_hangs() -> None:
+def test_what_was_done_is_not_kept() -> None:
+    """A version that is dropped is freed at once, also if nothing comes after its last batch."""
+    apart = Apart("a test")
+    for call in (lambda version: [version], lambda version: version / 0):
+        version = threading.Event()
+        kept = weakref.ref(version)
+        wait([apart.submit(call, version)], 5)
+        del version
+        wait_until(lambda kept=kept: kept() is None)
+
+
+def test_the_thread_is_one_however_many_ask_first_and_ends_with_what_has_it() -> None:
+    """A canary and a shadow read by the thread that reads for requests."""
+    apart = Apart("this test's")
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(apart.submit, threading.get_ident) for _ in range(8)]
+    assert len({one.result().result(5) for one in asked}) == 1
+    del apart, asked
+    wait_until(lambda: "this test's" not in [thread.name for thread in threading.enumerate()])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for a thread."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("hangs", [_HANGS, _STORE_HANGS], ids=["a thread", "a store"])
+def test_a_process_ends_though_something_hangs(hangs: str) -> None:
     """Python's own pool would be waited for."""
-    subprocess.run([sys.executable, "-c", _HANGS], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", hangs], check=True, timeout=30)

@@ -18,12 +18,16 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.micro import test_log as micro_log
 from benchmarks.serving import bodies, load, openloop, picture, report, results
 from benchmarks.serving.callers import Callers, frame_of, post
-from benchmarks.serving.forest import names, split
+from benchmarks.serving.forest import CLASSES, FEATURES, names, split
 from benchmarks.serving.results import Curve, Point, Results, Spread, Throughput, ratios
 from benchmarks.serving.servers import Server, free_port, running
 from benchmarks.serving.targets import judge
+from trivet.contract import Classification, Column, JoinKey, View
+from trivet.serving.log.rows import Rows
+from unit.fakes import shop
 
 STALL = 0.4
 
@@ -269,6 +273,30 @@ def test_the_views_share_the_features_among_them():
         assert [name for part in views.values() for name in part] == names(features)
         assert len(views) == 4
         assert all(views.values())
+
+
+def test_the_entry_of_the_logs_benchmark_has_rows():
+    """As requests have them today: only the benchmark would tell otherwise, and it is run by hand."""
+    views = split(FEATURES)
+    contract = shop(
+        join_keys=(
+            JoinKey(name="user_id", dtype="string"),
+            JoinKey(name="item_id", dtype="int64"),
+        ),
+        views=tuple(View(name=view, join_keys=("user_id",)) for view in views),
+        columns=tuple(
+            Column(name=name, source=f"{view}:{name}", dtype="float64", absent="null")
+            for view, part in views.items()
+            for name in part
+        ),
+        output=Classification(classes=CLASSES),
+    )
+    asked = micro_log.entry(contract, contract.digest, rows=3)
+    found = Rows(contract, contract.digest).batch([asked, asked]).to_pylist()
+    assert [row["item_id"] for row in found] == [0, 1, 2] * 2
+    values = asked.features.values["feature_000"]
+    assert [row["user_now__feature_000"] for row in found] == values * 2
+    assert {row["trivet__class_id"] for row in found} == {1}
 
 
 def test_without_wrk_it_is_said_how_to_get_it(monkeypatch):

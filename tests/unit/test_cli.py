@@ -137,13 +137,13 @@ def test_the_group_lists_its_commands_and_exit_codes() -> None:
 
 
 def test_whatever_reports_can_do_so_as_json() -> None:
-    """Every command but those that pass on somebody else's output."""
+    """Every command but those that pass on somebody else's output, or print nothing else."""
     without = {
         name
         for name, command in cli.trivet.commands.items()
         if not any("--json" in parameter.opts for parameter in command.params)
     }
-    assert without <= {"train", "predict"}
+    assert without <= {"train", "predict", "stream"}
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,6 @@ def test_the_example_is_printed_as_json_and_nothing_else(trivet: Any) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_release_there_is_no_example(trivet: Any) -> None:
-    """Something that is needed is not there yet."""
-    code, out, err = trivet("predict", "shop", "--example")
-    assert (code, out) == (3, "")
-    assert "trivet promote shop" in err
-
-
-@pytest.mark.usefixtures("project")
 def test_another_hosts_example_is_made_from_its_contract(trivet: Any, service: FakeService) -> None:
     """The address is asked for it."""
     service.content = shop(golden=(golden(),)).to_json().encode()
@@ -277,6 +269,29 @@ def test_another_models_service_is_not_asked(trivet: Any, service: FakeService) 
     assert (code, out, service.received) == (2, "", [])
     assert "serves bakery, not shop" in err
     assert "--url" in err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_service_on_this_machine_is_asked_whatever_proxy_the_environment_names(
+    trivet: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That proxy answers nothing, and the service does."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "body.json").write_text('{"instances": [3]}')
+    assert trivet("predict", "shop", "body.json")[0] == 0
+    assert service.received == [("/predict", b'{"instances": [3]}')]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("url", ["http://[::1", "shop.example", "http://127.0.0.1:9"])
+def test_an_address_at_which_nothing_can_answer_is_said(trivet: Any, url: str) -> None:
+    """Mistyped or down, it is no traceback."""
+    code, out, err = trivet("predict", "shop", "--example", "--url", url)
+    assert (code, out) == (3, "")
+    assert "Nothing answers at" in err
 
 
 @pytest.mark.usefixtures("project")
@@ -393,3 +408,19 @@ def test_training_a_bento_that_is_not_there_is_wrong_usage(trivet: Any) -> None:
     code, _, err = trivet("train", "cafe")
     assert code == 2
     assert "There is no bentos/cafe/train.py" in err
+
+
+@pytest.mark.usefixtures("released")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "0 is known"),
+        (("--replica", "127.0.0.1:3001"), "1 is known"),
+        (("--replica", "3001"), "3001 is not HOST:PORT"),
+    ],
+)
+def test_balancing_needs_two_replicas(trivet: Any, arguments: tuple[str, ...], says: str) -> None:
+    """It says how to start them, or how to name them."""
+    code, _, err = trivet("report", "shop", "--balance", *arguments)
+    assert code == 2
+    assert says in err

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from hypothesis import strategies as st
 
 from trivet.columns import Columns
 from trivet.errors import FeaturesUnavailable, InvalidInstances, PredictionFailed
+from trivet.features.values import Found
 from trivet.runtime.pipeline import Pipeline
 from trivet.runtime.predictor import Output
+from trivet.serving.crowd import Crowd
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.documents import Answer
 from trivet.serving.loaded import Version
 from unit import fakes
-from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, shop
+from unit.fakes import NOON, FakeReader, FakeRecorder, ask, filled_slot, shop, version
 
 USERS = {f"u{n:03}": {"income": n, "age": 30.0, "segment": "gold"} for n in range(40)}
 BAD = -1.0
@@ -33,11 +36,13 @@ class Doubler:
     """Predicts twice the amount plus the income, and fails on a batch with a bad amount in it."""
 
     batches: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
     waits: threading.Event | None = None
 
     def predict(self, columns: Columns) -> Output:
         """Predict n rows."""
         self.batches.append(len(columns["amount"]))
+        self.threads.append(threading.get_ident())
         if self.waits is not None:
             self.waits.wait(10)
         if (columns["amount"] == BAD).any():
@@ -75,7 +80,7 @@ def crowded(folder: Path, *, quick: bool = True, **changes: Any) -> Crowded:
     model = Doubler(waits=changes.pop("waits", None))
     contract = shop()
     one = Version(1, contract, Pipeline(model, contract.output), reader)
-    one.quick = quick
+    one.quick_rows = changes.pop("quick_rows", 128 if quick else 0)
     recorder = FakeRecorder()
     plane = DataPlane(
         filled_slot(folder, one), fakes.settings(folder, **changes), lambda: NOON, recorder
@@ -176,6 +181,16 @@ def test_a_slow_model_gathers_what_comes_meanwhile(tmp_path: Path) -> None:
     assert crowd.model.batches == [1, 5]
 
 
+def test_a_batch_that_is_not_quick_enough_runs_in_a_thread(tmp_path: Path) -> None:
+    """The event loop takes those alone that were found to be quick when the version was loaded."""
+    crowd = crowded(tmp_path, quick_rows=4)
+    crowd.together([ask()] * 4)
+    crowd.together(*([ask()] for _ in range(5)))
+    assert crowd.model.batches == [4, 5]
+    here = threading.get_ident()
+    assert [thread == here for thread in crowd.model.threads] == [True, False]
+
+
 def test_a_slow_model_does_not_wait_for_a_store_that_hangs(tmp_path: Path) -> None:
     """They have a thread each."""
     blocked = threading.Event()
@@ -223,6 +238,28 @@ def test_everybody_who_waits_for_a_store_that_hangs_is_let_go_in_time(tmp_path: 
 
     assert {type(error) for error in asyncio.run(send())} == {FeaturesUnavailable}
     assert crowd.recorder.refusals == [(1, 503), (1, 503)]
+
+
+def test_reads_that_were_given_up_are_not_made_once_the_store_answers(tmp_path: Path) -> None:
+    """Those of a canary or shadow, and of readiness: requests would wait behind them."""
+    blocked = threading.Event()
+    reader = FakeReader(users=USERS, blocked=blocked)
+    one = version(reader=reader)
+    crowd = Crowd(lambda: NOON, 0.05, 10, lambda *_: None)
+    probed: list[datetime] = []
+
+    def fetch(user: str) -> Found:
+        return crowd.fetch_apart(one, {"user_id": [user]}, NOON)
+
+    for user in ("u001", "u002", "u003"):
+        with pytest.raises(FeaturesUnavailable):
+            fetch(user)
+    with pytest.raises(FeaturesUnavailable):
+        asyncio.run(crowd.read_apart(probed.append))
+    blocked.set()
+    fetch("u004")
+    assert reader.reads == [["u001"], ["u004"]]
+    assert probed == []
 
 
 def test_a_caller_who_is_gone_harms_nobody(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from trivet.errors import (
     InvalidInstances,
     MalformedRequest,
     NoChampion,
+    Overloaded,
     PredictionFailed,
     RequestTooLarge,
     TrivetError,
 )
+from trivet.serving import dataplane
 from trivet.serving.dataplane import DataPlane
 from trivet.serving.documents import Answer, to_bytes
 from trivet.serving.loaded import Version
@@ -174,6 +176,30 @@ async def _ask_and_release(plane: Plane, blocked: threading.Event) -> None:
         blocked.set()
 
 
+def test_requests_count_as_under_way_until_they_are_answered_or_refused(tmp_path: Path) -> None:
+    """Whoever scales the service looks at that."""
+    blocked = threading.Event()
+    plane = Plane(tmp_path, version(reader=FakeReader(blocked=blocked)))
+    assert asyncio.run(_under_way(plane, blocked)) == 2
+    assert plane.dataplane.in_flight == 0
+    with pytest.raises(MalformedRequest):
+        plane.ask(body=b"{")
+    assert plane.dataplane.in_flight == 0
+
+
+async def _under_way(plane: Plane, blocked: threading.Event) -> int:
+    """Ask twice at once, and return how many are under way before the store answers."""
+    asked = [
+        asyncio.ensure_future(plane.dataplane.predict([ask()], lambda slot: slot.champion(), "id"))
+        for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    counted = plane.dataplane.in_flight
+    blocked.set()
+    await asyncio.gather(*asked)
+    return counted
+
+
 def test_it_is_ready_when_a_version_is_loaded_and_the_store_answers(tmp_path: Path) -> None:
     """A golden row's features are read for it."""
     reader = FakeReader()
@@ -189,3 +215,63 @@ def test_it_is_not_ready_while_something_is_down(tmp_path: Path, down: str) -> N
     with pytest.raises(TrivetError) as caught:
         Plane(tmp_path, *loaded).ready()
     assert isinstance(caught.value, NoChampion if down == "model" else FeaturesUnavailable)
+
+
+def test_with_as_many_unanswered_as_may_be_a_request_is_not_begun(tmp_path: Path) -> None:
+    """It is counted, and the next one is taken as soon as one of the others has its answer."""
+    blocked = threading.Event()
+    reader = FakeReader(blocked=blocked)
+    plane = Plane(tmp_path, version(reader=reader), most_in_flight=2)
+
+    async def three_at_once() -> list[Any]:
+        asked = [
+            asyncio.create_task(plane.dataplane.predict([ask()], lambda s: s.champion(), f"id-{n}"))
+            for n in range(3)
+        ]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        refused = [task.done() for task in asked]
+        blocked.set()
+        return [refused, *await asyncio.gather(*asked, return_exceptions=True)]
+
+    done, first, second, third = asyncio.run(three_at_once())
+    assert done == [False, False, True]
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert isinstance(third, Overloaded)
+    assert "2 requests to answer already" in str(third)
+    assert (plane.recorder.not_begun, plane.dataplane.asked) == (1, 3)
+    assert plane.ask(ask()).version == 1
+
+
+def test_a_request_that_failed_or_was_given_up_makes_room(tmp_path: Path) -> None:
+    """Else a worker would fill up with what is over."""
+    plane = Plane(tmp_path, version(), most_in_flight=1)
+
+    async def given_up() -> None:
+        await asyncio.wait_for(
+            plane.dataplane.predict([ask()], lambda s: s.champion(), "id"), timeout=0
+        )
+
+    for _ in range(2):
+        with pytest.raises(MalformedRequest):
+            plane.ask(body=b"{")
+        with pytest.raises(TimeoutError):
+            asyncio.run(given_up())
+    assert plane.ask(ask()).version == 1
+    assert plane.recorder.not_begun == 0
+
+
+def test_an_answer_that_cannot_be_laid_out_is_an_error_and_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited for it would wait for ever, and count as under way."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no document")
+
+    plane = Plane(tmp_path, version())
+    monkeypatch.setattr(dataplane, "documents", fail)
+    with pytest.raises(RuntimeError, match="no document"):
+        plane.ask(ask(amount=2))
+    assert plane.dataplane.in_flight == 0
+    assert plane.recorder.refusals == [(1, 500)]

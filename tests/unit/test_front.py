@@ -132,6 +132,19 @@ def test_before_the_first_release_a_request_may_come_again(tmp_path: Path) -> No
         assert "trivet promote shop" in answer.json()["hint"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/shop/infer"])
+def test_an_overloaded_worker_refuses_on_every_route(tmp_path: Path, path: str) -> None:
+    """503 with Retry-After, in the form of the route's family."""
+    served = Served(tmp_path)
+    served.dataplane.in_flight = served.settings.most_in_flight
+    answer = Client(served).post(path, content=body(ask()))
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    document = answer.json()
+    assert "512 requests to answer already" in document.get("detail", document.get("error"))
+    assert served.recorder.not_begun == 1
+
+
 def test_a_store_that_is_down_is_a_503(tmp_path: Path) -> None:
     """It is not the caller's fault, and may pass."""
     reader = FakeReader(error=FeaturesUnavailable("The online store failed."))

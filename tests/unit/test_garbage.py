@@ -85,3 +85,12 @@ def test_a_worker_that_is_never_idle_collects_every_ten_minutes() -> None:
             times.append(second)
     assert len(times) == 3
     assert all(600 <= later - sooner < 610 for sooner, later in pairwise(times))
+
+
+def test_at_its_end_nothing_is_out_of_sight_any_more() -> None:
+    """What Python does not see when it ends is not taken down, and libraries complain of that."""
+    keeper = Keeper(lambda: 0)
+    keeper.start()
+    assert gc.get_freeze_count() > 0
+    keeper.stop()
+    assert gc.get_freeze_count() == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import prometheus_client
@@ -12,6 +14,7 @@ from trivet.contract import View
 from trivet.features.values import AbsentValue, Features, to_microseconds
 from trivet.observe import scrape
 from trivet.observe.scrape import read_traffic
+from trivet.serving import bulk
 from trivet.serving.asking import Asked
 from trivet.serving.log.entry import Answered, Entry
 from trivet.serving.metrics import SECONDS, Metrics
@@ -57,7 +60,21 @@ def entry(
 
 
 @pytest.fixture(scope="module")
-def exposition() -> str:
+def registry() -> Iterator[prometheus_client.CollectorRegistry]:
+    """Have metrics registered apart: another test of this process may have registered its own."""
+    own = prometheus_client.CollectorRegistry()
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (prometheus_client, "Counter"),
+            (prometheus_client, "Gauge"),
+            (bulk, "Histogram"),
+        ):
+            patch.setattr(module, name, partial(getattr(module, name), registry=own))
+        yield own
+
+
+@pytest.fixture(scope="module")
+def exposition(registry: prometheus_client.CollectorRegistry) -> str:
     """Return the metrics of a worker that has answered twice at once, and refused twice.
 
     Nobody waited any more for a third answer.
@@ -68,12 +85,15 @@ def exposition() -> str:
     metrics.answered(entry(0.0009, 0.004, kept=(True, True), absent=(expired,) * 2, known=seen))
     later = {"users": [NOON + timedelta(hours=1)]}
     metrics.answered(entry(0.5, kept=(False,), absent=(expired,), known=later))
+    assert "trivet_predictions_total{" not in prometheus_client.generate_latest(registry).decode()
+    metrics.flush()
+    metrics.flush()
     metrics.refused(2, 422)
-    metrics.refused(None, 503)
+    metrics.overloaded()
     metrics.live(2)
     metrics.state(refused=True, differences=3, left_out=1, held_bytes=7, reachable=False)
     metrics.views([USERS, View(name="planes", join_keys=("user_id",))])
-    return prometheus_client.generate_latest().decode()
+    return prometheus_client.generate_latest(registry).decode()
 
 
 def test_buckets_grow_and_never_by_more_than_two_and_a_half() -> None:
@@ -125,3 +145,9 @@ def test_what_is_refused_and_what_no_longer_fits_is_a_number(exposition: str) ->
     assert 'trivet_versions_left_out{model="shop"} 1.0' in exposition
     assert 'trivet_loaded_versions_bytes{model="shop"} 7.0' in exposition
     assert 'trivet_registry_reachable{model="shop"} 0.0' in exposition
+
+
+def test_what_was_not_begun_is_counted_by_itself_and_among_the_refused(exposition: str) -> None:
+    """An alert on overload must not ring for a model without a champion."""
+    assert 'trivet_overloaded_total{model="shop"} 1.0' in exposition
+    assert 'trivet_requests_total{model="shop",status="503",version="none"} 1.0' in exposition

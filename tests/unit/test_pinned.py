@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import subprocess
-import sys
 import zipfile
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -25,30 +22,6 @@ from trivet.serving.pinned.requirements import pinned_requirements
 from trivet.serving.pinned.wheel import pack_wheel
 from trivet.settings import Settings
 from unit.fakes import shop
-from unit.test_imports import write_project
-
-
-def test_the_wheel_installs_and_holds_the_code_that_runs(tmp_path: Path) -> None:
-    """By pip itself, which checks every digest in its record."""
-    wheel = pack_wheel(tmp_path / "wheels")
-    target = tmp_path / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*command, "--target", str(target), str(wheel)], check=True)
-    import trivet
-
-    source = Path(trivet.__file__).parent
-    names = {p.relative_to(source) for p in source.rglob("*.py")}
-    assert {p.relative_to(target / "trivet") for p in target.rglob("trivet/**/*.py")} == names
-    script = "import trivet, sys; from importlib.metadata import version; print(version('trivet'))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"PYTHONPATH": str(target)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == installed("trivet")
-    assert (target / "bin" / "trivet").exists()
 
 
 def test_the_same_code_makes_the_same_wheel(tmp_path: Path) -> None:
@@ -193,37 +166,6 @@ def test_a_folders_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     assert len({first, second, digest_of_folder(tmp_path)}) == 3
 
 
-BINDS = """
-import bentoml
-from trivet.serving.service import PinnedService, TrivetService
-@bentoml.service(name="shop", service_class=TrivetService)
-class Shop(PinnedService):
-    model = "shop"
-members = [getattr(Shop.inner, name) for name in dir(Shop.inner)]
-hooks = [member for member in members if hasattr(member, "__bentoml_deployment_hook__")]
-print(Shop.config["http"]["host"], hooks)
-"""
-
-
-@pytest.mark.parametrize(
-    ("container", "host"),
-    [({}, "127.0.0.1"), ({"BENTOML_CONTAINERIZED": "true"}, "0.0.0.0")],  # noqa: S104
-)
-def test_a_pinned_service_starts_nothing_and_can_be_reached_in_a_container(
-    tmp_path: Path, container: dict[str, str], host: str
-) -> None:
-    """Elsewhere it binds to loopback."""
-    env = {k: v for k, v in os.environ.items() if k != "BENTOML_CONTAINERIZED"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BINDS],
-        env=env | container | {"BENTOML_HOME": str(tmp_path)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == f"{host} []"
-
-
 STEP = "def preprocess(columns):\n    return columns\n"
 
 
@@ -249,33 +191,3 @@ def test_a_service_may_be_held_to_the_code_in_its_folder(tmp_path: Path) -> None
         carried.require(copy_of(tmp_path / "3", STEP + "# another\n", onnx))
     with pytest.raises(CodeNotCarried, match="pyfunc"):
         carried.require(copy_of(tmp_path / "4", STEP, Runtime(kind="pyfunc", reason="no")))
-
-
-ANSWERS = """
-import sys
-from pathlib import Path
-from trivet.serving.carried import CarriedCode
-from trivet.serving.worker import Worker
-from trivet.settings import Settings
-root = Path(sys.argv[1])
-settings = Settings(root=root, home=root / ".trivet", log_sample=0)
-slot = Worker("shop", settings, code=CarriedCode(root / "service")).slot
-slot.stop()
-print(slot.loaded.champion and slot.champion().number, slot.refused)
-"""
-
-
-def test_a_version_whose_code_is_not_carried_never_answers(tmp_path: Path) -> None:
-    """The worker says why; with the file in its folder, it answers."""
-    write_project(tmp_path)
-    (tmp_path / "service").mkdir()
-
-    def answers() -> str:
-        command = [sys.executable, "-c", ANSWERS, str(tmp_path)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    refused = answers()
-    assert refused.startswith("None version 1: It would run a preprocess.py")
-    (step,) = tmp_path.rglob("preprocess.py")
-    (tmp_path / "service" / "preprocess.py").write_bytes(step.read_bytes())
-    assert answers().split() == ["1", "None"]

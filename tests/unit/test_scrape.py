@@ -31,6 +31,25 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], sha
     assert found.bucket.low <= found.seconds <= found.bucket.high
 
 
+@given(
+    st.lists(st.floats(1e-6, 10), min_size=1, max_size=30),
+    st.lists(st.floats(1e-6, 10), min_size=1, max_size=30),
+)
+def test_what_came_since_an_earlier_look_is_told_apart(
+    before: list[float], after: list[float]
+) -> None:
+    """So a live display shows the last seconds, and not a day's average."""
+    found = durations([*before, *after]).since(durations(before))
+    assert found.buckets == durations(after).buckets
+    assert found.mean_seconds == pytest.approx(np.mean(after), abs=1e-6)
+
+
+def test_a_service_that_was_started_anew_counts_from_its_start() -> None:
+    """Its counts are below those of the look before."""
+    anew = durations([0.1])
+    assert anew.since(durations([0.1, 0.1])) == anew
+
+
 @given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=60))
 def test_the_average_is_exact(seconds: list[float]) -> None:
     """It is made of the sum, which no bucket rounds."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from trivet.columns import Columns
 from trivet.contract import Column, Contract, Default
 from trivet.errors import FeaturesUnavailable, InvalidInstances, VersionCorrupt
 from trivet.features.values import AbsentValue, Features
 from trivet.runtime.pipeline import Pipeline
+from trivet.runtime.predictor import Output
 from trivet.serving.asking import Asked
 from trivet.serving.loaded import Prepared, Version, load_version
 from unit.fakes import AGE, NOON, AmountPredictor, FakeReader, ask, golden, shop, version
@@ -169,6 +171,54 @@ def test_a_version_verifies_its_golden_rows() -> None:
     version(contract=shop(golden=(golden(),))).verify()
     with pytest.raises(VersionCorrupt, match="golden row 0"):
         version(contract=shop(golden=(golden(prediction={"value": 21.0}),))).verify()
+
+
+@dataclass
+class Slow:
+    """Predicts the amount, and takes its time by a clock of its own; it may take no more rows."""
+
+    seconds: float
+    """Of a row."""
+    most: int = 1000
+    now: float = 0.0
+    largest: int = 0
+
+    def predict(self, columns: Columns) -> Output:
+        """Predict n rows."""
+        rows = len(columns["amount"])
+        self.now += rows * self.seconds
+        self.largest = max(self.largest, rows)
+        if rows > self.most:
+            raise MemoryError
+        return {"value": np.asarray(columns["amount"])}
+
+
+@pytest.mark.parametrize(
+    ("model", "quick_rows", "largest"),
+    [
+        (Slow(1e-6), 100, 100),
+        (Slow(0.00009), 32, 64),
+        (Slow(0.0029), 1, 8),
+        (Slow(5.0), 0, 8),
+        (Slow(1e-6, most=8), 8, 16),
+    ],
+    ids=["quick", "slower by the row", "one row", "slow", "fails on many"],
+)
+def test_a_version_knows_how_many_rows_are_quick(
+    model: Slow, quick_rows: int, largest: int
+) -> None:
+    """A batch that would hold the event loop up for 3 ms is a thread's; none far beyond is tried."""
+    contract = shop(golden=(golden(),) * 8)
+    one = Version(1, contract, Pipeline(model, contract.output), FakeReader())
+    one.verify(100, timer=lambda: model.now)
+    assert (one.quick_rows, model.largest) == (quick_rows, largest)
+
+
+def test_a_version_that_nobody_timed_is_not_quick() -> None:
+    """For want of golden rows, or because no batch may be predicted in the event loop."""
+    for one in (version(), version(contract=shop(golden=(golden(),)))):
+        one.verify()
+        assert one.quick_rows == 0
 
 
 def test_a_folder_without_a_contract_is_no_version(tmp_path: Path) -> None:

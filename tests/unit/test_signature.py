@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import VotingClassifier
-from sklearn.linear_model import LogisticRegression
 
 from trivet.contract import Column, View
 from trivet.errors import BadSetting, SignatureMismatch
 from trivet.offer import Offer
 from trivet.registry.copying import shown_uri
 from trivet.runtime.steps import load_preprocess
-from trivet.training.adopting import _numbered
 from trivet.training.request_fields import with_request_fields
 from trivet.training.signature import casting_code, match_signature
 from unit.fakes import settings
@@ -115,18 +112,6 @@ def test_narrow_numbers_are_made_narrow_before_the_model(tmp_path) -> None:
     assert [values.dtype for values in made.values()] == ["float32", "int32", "object"]
     assert list(made) == ["a", "b", "c"]
     assert list(made["c"]) == ["x", None]
-
-
-def test_a_classifier_of_words_is_compiled_by_the_positions_of_its_classes() -> None:
-    """If it looks its classes up where most do; else it says so, and is served as it is."""
-    rows = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
-    words = ["no", "no", "yes", "yes"]
-    plain = LogisticRegression().fit(rows, words)
-    assert list(_numbered(plain, rows).predict(rows)) == [0, 0, 1, 1]
-    assert list(plain.predict(rows)) == words
-    voting = VotingClassifier([("one", LogisticRegression())]).fit(rows, words)
-    with pytest.raises(TypeError, match="VotingClassifier looks them up elsewhere"):
-        _numbered(voting, rows)
 
 
 def test_where_no_service_is_asked_nothing_is_added_to_a_request(tmp_path) -> None:

@@ -9,30 +9,41 @@ import click
 from trivet.cli import (
     adopt,
     apply,
+    batch,
     bento,
     canary,
     copy,
+    drain,
     entities,
     features,
+    gateway,
     logs,
     releases,
     services,
     skew,
     states,
+    stream,
     versions,
 )
 from trivet.cli.output import show_error
 from trivet.errors import TrivetError
+from trivet.features.importing import feast_unchecked
 from trivet.settings import silence_telemetry
+
+_DEFINING = ("apply", "train")
+"""Commands that run somebody's definitions of features, or code beside them: Feast checks those."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trivet")
-def trivet() -> None:
+@click.pass_context
+def trivet(context: click.Context) -> None:
     """MLflow decides which version answers, Feast brings its features, BentoML serves it.
 
     Exit codes: 0 done, 1 refused by a check, 2 wrong usage, 3 something needed is down.
     """
+    if context.invoked_subcommand not in _DEFINING:
+        context.with_resource(feast_unchecked())
 
 
 for group in (
@@ -40,6 +51,7 @@ for group in (
     releases,
     canary,
     adopt,
+    batch,
     bento,
     copy,
     apply,
@@ -48,7 +60,10 @@ for group in (
     logs,
     skew,
     services,
+    gateway,
+    drain,
     states,
+    stream,
 ):
     for command in group.COMMANDS:
         trivet.add_command(command)

@@ -210,7 +210,7 @@ def _show(model: str, kind: Kind, as_json: bool) -> None:
     rows = [*_state_rows(state), *_figure_rows(figures, kind)]
     if broken is not None:
         rows.append(("set back", f"[bold red]{escape(broken.sentence)}[/]"))
-    shown = table(f"{model}: {kind}", ("of", "is"), rows, wraps="is")
+    shown = table(f"{model}: {kind}", ("of", "is"), rows, wraps=("is",))
     shown.show_header = False
     out.print(shown)
 

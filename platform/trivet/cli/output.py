@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -34,16 +34,26 @@ def print_json(result: object) -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wraps: str | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    wraps: Collection[str] = (),
 ) -> Table:
     """Lay out rows under a title.
 
-    `wraps`: the column that gives way on a narrow terminal, by going on in the next line; without one,
-    all are cut.
+    `wraps`: the columns that give way on a narrow terminal, by going on in the next line; where that is
+    not enough, all are cut.
     """
-    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        min_width=len(title),  # else it is broken over lines of the table's width
+    )
     for column in columns:
-        made.add_column(column, no_wrap=column != wraps)
+        made.add_column(column, no_wrap=column not in wraps)
     for row in rows:
         made.add_row(*row)
     return made

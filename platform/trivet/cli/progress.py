@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,31 +11,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from trivet.cli.drawn import Drawn
 from trivet.cli.output import err
 from trivet.features.materialize import Watcher
 
 
-class _Drawn:
-    """Bars that are drawn for as long as a block lasts."""
-
-    _progress: Progress
-
-    def __enter__(self) -> Self:
-        """Draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the terminal as it was."""
-        self._progress.stop()
-
-
-class Bars(_Drawn):
+class Bars(Drawn):
     """A materialization's bars, for as long as the block lasts."""
 
     def __init__(self) -> None:
@@ -77,7 +55,7 @@ class _Watcher(Watcher):
             self._progress.update(self._rows, total=of, completed=rows)
 
 
-class ReplayBar(_Drawn):
+class ReplayBar(Drawn):
     """A replay's bar: the rows of the view that is being asked for; see `observe.skew.find.Watcher`."""
 
     def __init__(self) -> None:

@@ -26,6 +26,7 @@ from trivet.errors import (
 )
 from trivet.example import example_request
 from trivet.live import CONTRACT, Shelf
+from trivet.overview import is_here
 from trivet.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -79,14 +80,42 @@ def predict(model: str, instances: Any, example: bool, url: str | None) -> None:
 @click.command()
 @click.argument("model")
 @click.option("--out", "folder", type=click.Path(path_type=Path), help="Default: reports/MODEL.")
+@click.option("--balance", is_flag=True, help="Try each way of balancing on the running replicas.")
+@click.option("--replica", "replicas", multiple=True, help="HOST:PORT of one of them; repeatable.")
+@click.option("--requests", default=900, type=click.IntRange(1, 100_000), show_default=True)
+@click.option("--rate", default=150.0, type=click.FloatRange(1, 5000), show_default=True)
+@click.option("--slow-ms", default=60.0, type=click.FloatRange(1, 10_000), show_default=True)
 @_url_option
 @json_option
-def report(model: str, folder: Path | None, url: str | None, as_json: bool) -> None:
-    """Draw what MODEL's running service spends on each step, and its distribution of latency."""
+def report(
+    model: str,
+    *,
+    folder: Path | None,
+    balance: bool,
+    replicas: tuple[str, ...],
+    requests: int,
+    rate: float,
+    slow_ms: float,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Draw what MODEL's running service spends on each step, and its distribution of latency.
+
+    With --balance: how each strategy spreads --requests of them, --rate a second, over the replicas
+    of `trivet up` (or each --replica), as they are and with one of them --slow-ms slower.
+    """
     from trivet.observe.report import write_report
 
     settings = load_settings()
     target = folder or settings.root / "reports" / model
+    if balance:
+        from trivet.cli.balance import report_balance
+        from trivet.gateway.trial import Traffic
+
+        body = orjson.dumps(example_request(live_contract(settings, model, url), system_clock()))
+        traffic = Traffic(body=body, requests=requests, rate=rate, slow_ms=slow_ms)
+        report_balance(model, settings, replicas, traffic, target, as_json=as_json)
+        return
     metrics = _get(f"{url or settings.service_url}/metrics").text
     made = write_report(metrics, model, target, system_clock())
     if as_json:
@@ -111,22 +140,44 @@ def _quantile(found: Estimate) -> str:
 
 
 def live_contract(settings: Settings, model: str, url: str | None) -> Contract:
-    """Return the live contract: this host's own copy, or the named service's."""
+    """Return the live contract: this host's own copy, else the registry's, or the named service's."""
     if url is None:
         shelf = Shelf(settings.home, model)
         live = shelf.read_live()
-        if live is None:
-            raise NoChampion(model)
+        if live is None:  # no service here has followed it yet
+            return _released(settings, model)
         digest = next(entry.digest for entry in live.versions if entry.version == live.champion)
         return parse_contract((shelf.path(digest) / CONTRACT).read_bytes())
     return parse_contract(_get(f"{url}/contract").content)
 
 
-def _get(url: str) -> httpx.Response:
+def _released(settings: Settings, model: str) -> Contract:
+    from trivet.registry.claim import CHAMPION
+    from trivet.registry.client import connect
+    from trivet.registry.download import read_contract
+    from trivet.registry.versions import read_aliases
+
+    client = connect(settings)
+    champion = read_aliases(client, model).get(CHAMPION)
+    if champion is None:
+        raise NoChampion(model)
+    return read_contract(client, model, champion)
+
+
+def _ask(method: str, url: str, **how: Any) -> httpx.Response:
+    """Ask a service; one on this machine never through a proxy of the environment's.
+
+    Raises:
+        ServiceUnreachable: it does not answer, or the address is none.
+    """
     try:
-        answer = httpx.get(url, timeout=30)
-    except httpx.HTTPError as cause:
+        return httpx.request(method, url, timeout=30, trust_env=not is_here(url), **how)
+    except (httpx.HTTPError, httpx.InvalidURL) as cause:
         raise ServiceUnreachable(url) from cause
+
+
+def _get(url: str) -> httpx.Response:
+    answer = _ask("GET", url)
     if answer.is_error:
         raise ServiceRefused(url, answer.status_code, answer.text)
     return answer
@@ -144,15 +195,9 @@ def _check_model(address: str, model: str) -> None:
 
 
 def _send(address: str, body: bytes) -> None:
-    try:
-        answer = httpx.post(
-            f"{address}/predict",
-            content=body,
-            headers={"Content-Type": "application/json"},
-            timeout=30,
-        )
-    except httpx.HTTPError as cause:
-        raise ServiceUnreachable(address) from cause
+    answer = _ask(
+        "POST", f"{address}/predict", content=body, headers={"Content-Type": "application/json"}
+    )
     if answer.headers.get("content-type", "").startswith("application/"):
         print_json(answer.json())
     else:

@@ -35,9 +35,12 @@ def models(model: str, as_json: bool) -> None:
         print_json([asdict(version) for version in versions])
         return
     names = _metric_names(versions)
+    columns = ["#", "state", "runtime", *names, "contract", "registered"]
     rows = [_row(version, names) for version in versions]
-    columns = ("#", "state", "runtime", *names, "contract", "aliases", "registered")
-    out.print(table(model, columns, rows))
+    if any(aliases := [_other_aliases(version) for version in versions]):
+        columns.append("aliases")
+        rows = [(*row, others) for row, others in zip(rows, aliases, strict=True)]
+    out.print(table(model, columns, rows, wraps=("aliases", "registered")))
 
 
 @click.command()
@@ -63,7 +66,7 @@ def history(model: str, at: datetime | None, as_json: bool) -> None:
         print_json([asdict(entry) for entry in releases])
         return
     rows = [_line(entry) for entry in releases]
-    out.print(table(f"{model}: releases", _COLUMNS, rows, wraps="why"))
+    out.print(table(f"{model}: releases", _COLUMNS, rows, wraps=("why",)))
 
 
 def _answer(model: str, chain: tuple[Release, ...], at: datetime, *, as_json: bool) -> None:
@@ -123,9 +126,13 @@ def _row(version: VersionSummary, names: list[str]) -> tuple[str, ...]:
         version.runtime or "-",
         *metrics,
         version.digest[:8] if version.digest else "none",
-        ", ".join(alias for alias in version.aliases if alias != version.state),
         local_time(version.created)[:16],
     )
+
+
+def _other_aliases(version: VersionSummary) -> str:
+    """Return the aliases that its state does not tell already."""
+    return ", ".join(alias for alias in version.aliases if alias != version.state)
 
 
 def _line(entry: Release) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -149,10 +150,11 @@ def set_environment(patch: pytest.MonkeyPatch, environment: Environment) -> None
 
 @pytest.fixture(scope="session")
 def servers(
-    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory, empty_registry: Path
 ) -> Iterator[Servers]:
     """Start them all, and wait for each."""
     folder = tmp_path_factory.mktemp("mlflow")
+    shutil.copyfile(empty_registry, folder / "accounts-mlflow.db")
     for database in ("shared", "direct"):
         postgres_server.database(database)
     with ExitStack() as ends:

@@ -174,8 +174,7 @@ def test_on_a_database_artifacts_lie_below_the_project_unless_told_otherwise(
     servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an absolute address: not below the folder that a command was typed in."""
-    servers.postgres.database("local")
-    uri = address(servers.postgres, "local")
+    uri = address(servers.postgres, "direct")
     settings = Settings(root=tmp_path, home=tmp_path / "home")
     set_environment(monkeypatch, {"MLFLOW_TRACKING_URI": uri})
     client = connect(settings)

@@ -60,7 +60,7 @@ class Office:
         """Do nothing: it runs already."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End it."""
         self.process.kill()
         self.process.communicate()

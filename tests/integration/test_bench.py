@@ -3,24 +3,78 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
-from trivet.contract import Contract, Regression
+from integration import models
+from trivet.contract import Contract, Parity, Regression, Runtime
 from trivet.errors import BadSetting, VersionCorrupt
 from trivet.gates import bench, bench_process, golden, latency
 from trivet.gates.bench import Asked, Bench
 from trivet.gates.policy import Latency
 from trivet.gates.scores import score_held_out
 from trivet.live import CONTRACT
+from trivet.runtime.compile import compile_with_parity
+from trivet.runtime.onnx import OnnxPredictor
+from trivet.runtime.pipeline import Pipeline, golden_row
 from trivet.serving.loaded import load_pipeline
 from trivet.training.held_out import MOST_ROWS, keep_held_out
-from unit import models
-from unit.gates.proposals import FakeProposal, frame, stored_version
+from unit.fakes import NOON
+from unit.gates.proposals import FakeProposal
+
+
+@pytest.fixture(autouse=True)
+def _no_setting_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("TRIVET_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+
+
+def stored_version(folder: Path, kind: str = "logistic regression, three classes") -> Contract:
+    """Write a small compiled version with golden rows, as it lies on a host; return its contract."""
+    estimator, output = models.fitted(kind)
+    compiled = compile_with_parity(estimator, models.prove(estimator, output), output)
+    assert compiled.model is not None
+    rows = {name: values[:3] for name, values in models.held_out().items()}
+    pipeline = Pipeline(OnnxPredictor(compiled.model, output), output)
+    predictions = pipeline.run(rows).predictions
+    contract = Contract(
+        model="shop",
+        project=None,
+        feature_service=None,
+        join_keys=(),
+        views=(),
+        columns=models.COLUMNS,
+        lead_seconds=0,
+        output=output,
+        runtime=Runtime(kind="onnx", parity=Parity.model_validate(compiled.parity)),
+        files={},
+        libraries={},
+        golden=tuple(
+            golden_row(
+                asked_at=NOON,
+                request={},
+                features={name: values[n] for name, values in rows.items()},
+                prediction=prediction,
+            )
+            for n, prediction in enumerate(predictions)
+        ),
+    )
+    (folder / "trivet").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(compiled.model)
+    (folder / CONTRACT).write_text(contract.to_json())
+    return contract
+
+
+def frame() -> pd.DataFrame:
+    """Return the held-out rows of the small models."""
+    return pd.DataFrame(models.held_out())
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from feast import Field
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, Int64, String
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trivet.contract import Column, Contract, JoinKey, View
@@ -127,6 +127,7 @@ def test_a_value_as_old_as_its_ttl_still_counts() -> None:
     assert {why for why, _ in absent.values()} == {"expired"}
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     age=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=4000)),
     ttl=st.none() | st.integers(1, 10**8),

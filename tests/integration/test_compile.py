@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from integration.models import COLUMNS, EUR, KINDS, ROWS, THREE, TWO, fit, fitted, held_out, prove
 from trivet.columns import Columns
 from trivet.contract import Column
 from trivet.errors import VersionCorrupt
@@ -28,7 +29,6 @@ from trivet.runtime.estimator import EstimatorPredictor
 from trivet.runtime.onnx import OnnxPredictor
 from trivet.runtime.parity import Proof, compare_outputs, gather_proof
 from trivet.runtime.predictor import Output
-from unit.models import COLUMNS, EUR, KINDS, ROWS, THREE, TWO, fit, fitted, held_out, prove
 
 
 class Fixed:
@@ -253,7 +253,7 @@ GRAPHS: dict[str, OnnxPredictor] = {}
     ],
 )
 @given(rows=st.lists(ROW, min_size=1, max_size=20))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_random_rows_are_answered_the_same(kind: str, rows: list[tuple[Any, ...]]) -> None:
     """Whatever a request may bring, nulls included."""
     estimator, output = fitted(kind)
