@@ -15,6 +15,7 @@ import psutil
 from journey import Project, free_port
 from trivet.gateway.state import Home, ReplicaState, State, read_state
 from trivet.settings import load_settings
+from waiting import wait_for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,10 +96,7 @@ class Gateway:
 
     def until(self, holds: Callable[[], bool], within: float = 60.0) -> None:
         """Wait until something holds; fail with what the supervisor said last."""
-        deadline = time.monotonic() + within
-        while not holds():
-            assert time.monotonic() < deadline, self.told()
-            time.sleep(0.05)
+        wait_for(holds, within, self.told)
 
     def told(self) -> str:
         """Return the end of the supervisor's log."""

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contract.servers import RedisServer
 from journey import Project, free_port
+from waiting import wait_for
 
 _FIELD = b"__data__"
 _EVERY = 0.02
@@ -204,11 +205,3 @@ def kill_under_load(project: Project, load: Requests, kills: int, pause: float) 
     finally:
         codes = [consumer.stop() for consumer in consumers]
     assert codes == [0, 0], [consumer.tail() for consumer in consumers]
-
-
-def wait_for(holds: Callable[[], bool], within: float, shown: Callable[[], str]) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < end, shown()
-        time.sleep(0.05)

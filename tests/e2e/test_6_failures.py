@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from journey import Project, Service
 from steady import Answer, Steady
+from waiting import wait_for
 
 from .conftest import example
 from .registry import MODEL, Registry
@@ -48,12 +48,12 @@ def outage(
     body = example(service)
     steady = Steady(service.port, body, 60.0, tmp_path_factory.mktemp("load"))
     with steady, moved(database, away):
-        until(lambda: f"there is no {database}" in service.log.read_text(), service.tail)
+        wait_for(lambda: f"there is no {database}" in service.log.read_text(), shown=service.tail)
         running = service.post("/predict", body)
-        until(lambda: not service.get("/status").json()["registry"]["ok"], service.tail)
+        wait_for(lambda: not service.get("/status").json()["registry"]["ok"], shown=service.tail)
         status = service.get("/status").json()
         newcomer.start()
-        until(lambda: "the live state stays" in newcomer.log.read_text(), newcomer.tail)
+        wait_for(lambda: "the live state stays" in newcomer.log.read_text(), shown=newcomer.tail)
         started = newcomer.post("/predict", body)
         made_anew = database.exists()
     yield Outage(
@@ -101,11 +101,11 @@ def test_when_mlflow_is_back_both_services_follow_it_again(
     both = (service, outage.newcomer)
     registry.point("challenger", 2)
     for one in both:
-        until(lambda one=one: answers_as(one, "challenger", body), one.tail)
+        wait_for(lambda one=one: answers_as(one, "challenger", body), shown=one.tail)
         assert "following the registry again" in one.log.read_text()
     registry.point("challenger", None)
     for one in both:
-        until(lambda one=one: not answers_as(one, "challenger", body), one.tail)
+        wait_for(lambda one=one: not answers_as(one, "challenger", body), shown=one.tail)
 
 
 def test_services_beside_each_other_count_apart(
@@ -136,13 +136,13 @@ def test_without_the_feature_store_requests_are_refused_until_it_is_back(
     """A problem names the view that could not be read; readiness follows, both ways."""
     with online(project) as store, table_away(store):
         refused = first_refusal(service, body)
-        until(lambda: ready(service) == 503, service.tail)
+        wait_for(lambda: ready(service) == 503, shown=service.tail)
     assert refused.status_code == 503
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.json()["title"] == "Features unavailable"
     assert "airport_weather" in refused.json()["detail"]
     assert "Retry-After" in refused.headers
-    until(lambda: ready(service) == 200, service.tail)
+    wait_for(lambda: ready(service) == 200, shown=service.tail)
     assert service.post("/predict", body).status_code == 200
 
 
@@ -158,7 +158,7 @@ def test_a_removed_online_store_is_noticed_and_a_new_one_is_read(
         file.rename(away / file.name)
     try:
         refused = first_refusal(service, body)
-        until(lambda: ready(service) == 503, service.tail)
+        wait_for(lambda: ready(service) == 503, shown=service.tail)
         assert not path.exists()
     finally:
         for file in files:
@@ -166,7 +166,7 @@ def test_a_removed_online_store_is_noticed_and_a_new_one_is_read(
             shutil.copyfile(away / file.name, file)
     assert refused.status_code == 503
     assert str(path) in refused.json()["detail"]
-    until(lambda: ready(service) == 200, service.tail)
+    wait_for(lambda: ready(service) == 200, shown=service.tail)
     with online(project) as store, table_away(store):
         first_refusal(service, body)
     assert service.post("/predict", body).status_code == 200
@@ -190,16 +190,8 @@ def first_refusal(service: Service, body: dict[str, Any]) -> httpx.Response:
         answers.append(service.post("/predict", body))
         return answers[-1].status_code == 503
 
-    until(refuses, service.tail, seconds=5)
+    wait_for(refuses, within=5, shown=service.tail)
     return answers[-1]
-
-
-def until(holds: Callable[[], bool], tell: Callable[[], str], seconds: float = 30) -> None:
-    """Wait until something holds; fail with what `tell` says."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, tell()
-        time.sleep(0.05)
 
 
 def ready(service: Service) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from journey import Service
+from waiting import wait_for
 
 from .steady import Fate
 from .toy import AS_GOOD, CALLERS, DIVERGES, GOOD, MODEL, RAISES, SLOW, Toy
@@ -173,4 +174,5 @@ def test_a_canary_that_holds_its_limits_is_promoted(toy: Toy, service: Service) 
     assert (promoted.action, promoted.to_version) == ("promote", AS_GOOD)
     assert promoted.who == "trivet (canary)"
     assert {entry.action for entry in ended} == {"canary_end", "shadow_end"}
-    assert service.metric("trivet_canary_percent") == 0
+    # Nobody asks any more, and it is still told that none runs.
+    wait_for(lambda: service.metric("trivet_canary_percent") == 0, shown=service.tail)

@@ -12,7 +12,8 @@ import redis
 
 from contract.servers import RedisServer
 from journey import Service
-from streaming import Consumer, Requests, kill_under_load, wait_for
+from streaming import Consumer, Requests, kill_under_load
+from waiting import wait_for
 
 from .processes import left_over
 from .toy import AS_GOOD, GOOD, MODEL, Toy

@@ -24,7 +24,7 @@ from sklearn.linear_model import LinearRegression
 from contract.servers import RedisServer
 from integration.tiny import MODEL, NOON, SERVICE, Tiny, pushed
 from journey import Project
-from streaming import Consumer, wait_for
+from streaming import Consumer
 from trivet.errors import TrivetError
 from trivet.registry.client import connect
 from trivet.registry.follower import Follower
@@ -35,6 +35,7 @@ from trivet.stream.address import parse_address
 from trivet.stream.line import Reading
 from trivet.stream.messages import DATA_FIELD, Names
 from trivet.stream.running import StreamProcess
+from waiting import wait_for
 
 NAMES = Names(prefix="trivet", model=MODEL, project="tiny")
 USERS = 50

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -268,11 +267,3 @@ def read_in_process(root: str, contract: Any, stop: Any, pipe: Connection) -> No
         pipe.send((reads, slowest, ages))
     except Exception as err:  # noqa: BLE001 - whatever it is, the test shows it
         pipe.send(f"{type(err).__name__}: {err}")
-
-
-def wait_for(happened: Callable[[], bool], within: float = 20) -> None:
-    """Wait until it has happened."""
-    end = time.monotonic() + within
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from contract.servers import RedisServer
 from journey import Service
-from streaming import Consumer, Requests, wait_for
+from streaming import Consumer, Requests
+from waiting import wait_for
 
 MODEL = "tutorial_users"
 USERS = ("u001", "u002", "u003")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from trivet.serving.apart import Apart
+from waiting import wait_for
 
 _HANGS = """
 import time
@@ -49,7 +48,7 @@ def test_what_was_done_is_not_kept() -> None:
         kept = weakref.ref(version)
         wait([apart.submit(call, version)], 5)
         del version
-        wait_until(lambda kept=kept: kept() is None)
+        wait_for(lambda kept=kept: kept() is None)
 
 
 def test_the_thread_is_one_however_many_ask_first_and_ends_with_what_has_it() -> None:
@@ -59,15 +58,7 @@ def test_the_thread_is_one_however_many_ask_first_and_ends_with_what_has_it() ->
         asked = [pool.submit(apart.submit, threading.get_ident) for _ in range(8)]
     assert len({one.result().result(5) for one in asked}) == 1
     del apart, asked
-    wait_until(lambda: "this test's" not in [thread.name for thread in threading.enumerate()])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for a thread."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: "this test's" not in [thread.name for thread in threading.enumerate()])
 
 
 @pytest.mark.parametrize("hangs", [_HANGS, _STORE_HANGS], ids=["a thread", "a store"])

@@ -6,9 +6,7 @@ import asyncio
 import io
 import json
 import os
-import time
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +52,7 @@ from unit.fakes import (
     shop,
     version,
 )
+from waiting import wait_for
 
 KNOWN = NOON - timedelta(minutes=5, microseconds=1)
 READ = NOON - timedelta(seconds=0.25)
@@ -137,14 +136,6 @@ def rows_of(*entries: Entry) -> list[dict[str, Any]]:
     rows = Rows(entries[0].contract, entries[0].digest)
     made: list[dict[str, Any]] = rows.batch(received(*entries)).to_pylist()
     return made
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for the log's thread."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- a row ----------------------------------------------------------------------------------------
@@ -480,7 +471,7 @@ def test_a_segment_is_finished_when_it_is_full(tmp_path: Path) -> None:
     for number in range(2):
         for row in range(10):
             log.record(entry(f"r{number}-{row}"))
-        wait_until(lambda n=number: len(list(folder.glob("*.parquet"))) == n + 1)
+        wait_for(lambda n=number: len(list(folder.glob("*.parquet"))) == n + 1)
     log.record(entry("last"))
     log.close()
     assert sorted(pq.read_table(p).num_rows for p in folder.glob("*.parquet")) == [1, 10, 10]
@@ -494,7 +485,7 @@ def test_a_segment_is_finished_when_it_is_old(tmp_path: Path) -> None:
     log.start()
     log.record(entry())
     folder = log_folder(tmp_path / ".trivet", "shop")
-    wait_until(lambda: bool(list(folder.glob("*.parquet"))))
+    wait_for(lambda: bool(list(folder.glob("*.parquet"))))
     log.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from trivet.errors import FeaturesUnavailable
 from trivet.features import folding
 from trivet.features.folding import fold, tidy, tidy_soon
 from trivet.features.segments import append, folder_of, read_source, segment_path, tail_of
+from waiting import wait_for
 
 SCHEMA = pa.schema({"key": pa.string(), "number": pa.int64()})
 
@@ -311,14 +311,6 @@ def test_after_a_failure_the_thread_goes_on(
 def test_a_source_that_is_gone_is_left_alone(tmp_path: Path) -> None:
     """As a temporary one is, by the time that its thread looks again."""
     tidy(tmp_path / "gone.parquet")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 steps = st.lists(st.sampled_from(["append", "append", "tidy", "fold"]), max_size=25)

@@ -20,6 +20,7 @@ from trivet.serving.loaded import Version
 from trivet.serving.room import Room
 from trivet.serving.slot import Slot
 from unit.fakes import NOON, filled_slot, live, shop, version
+from waiting import wait_for
 
 
 class Loader:
@@ -57,14 +58,6 @@ def loader() -> Loader:
 def shelf(tmp_path: Path) -> Shelf:
     """Return an empty shelf."""
     return Shelf(tmp_path, "shop")
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Wait up to two seconds until it has happened."""
-    end = time.monotonic() + 2
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_before_the_first_release_there_is_no_champion(shelf: Shelf, loader: Loader) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import orjson
@@ -35,6 +36,7 @@ from trivet.serving.loaded import Version
 from trivet.serving.log.entry import Entry
 from trivet.serving.slot import Slot
 from trivet.serving.trial_counts import TrialCounts
+from trivet.serving.trial_metrics import TrialMetrics
 from unit.fakes import (
     AGE,
     INCOME,
@@ -87,12 +89,18 @@ class Worker:
         """`states`: of the live state."""
         have = {1: champion, 2: other}
         self.shelf = Shelf(folder, "shop")
-        slot = Slot(self.shelf, lambda entry, _: have[entry.version], on_swap=lambda _: None)
+        self.metrics = create_autospec(TrialMetrics, instance=True)
+        self.counts = TrialCounts(self.shelf.canary, self.metrics)
+        self.slot = slot = Slot(
+            self.shelf,
+            lambda entry, _: have[entry.version],
+            on_swap=lambda _: None,
+            on_look=lambda: self.counts.live(slot.loaded.canary_here),
+        )
         self.shelf.write_live(live(1, 2, **states))
         slot.look()
         self.recorder = FakeRecorder()
         self.entries: list[Entry] = []
-        self.counts = TrialCounts(self.shelf.canary)
         self.plane = DataPlane(
             slot, settings(folder), lambda: NOON, self.recorder, self, self.counts
         )
@@ -285,6 +293,25 @@ def test_a_verdict_of_the_host_ends_the_split(tmp_path: Path) -> None:
         write_verdict(worker.shelf.canary, verdict.model_copy(update={"entry": entry}))
         worker.counts.look()
         assert [one.version for one in worker.ask("u001")] == [version]
+
+
+def test_its_share_is_shown_from_the_live_state_and_needs_no_request(tmp_path: Path) -> None:
+    """A canary that ended while nobody asked does not look as if it still ran."""
+    worker = Worker(tmp_path, made(1, Times(1)), made(2, Times(2)), canary=on(30))
+    shown = worker.metrics.percent
+    shown.assert_called_with(30)
+    worker.shelf.write_live(live(2, 1))
+    worker.slot.look()
+    shown.assert_called_with(0.0)
+    worker.shelf.write_live(live(1, 2, canary=on(20)))
+    worker.slot.look()
+    shown.assert_called_with(20)
+    verdict = Verdict(
+        entry="run-9", version=2, at=NOON, sentence="slow", figures=Figures(entry="run-9")
+    )
+    write_verdict(worker.shelf.canary, verdict)
+    worker.counts.look()
+    shown.assert_called_with(0.0)
 
 
 def test_a_worker_stops_by_itself_at_a_broken_limit(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ class Loaded:
     canary: Canary | None = None
     shadow: Shadow | None = None
 
+    @property
+    def canary_here(self) -> Canary | None:
+        """The canary, if this worker has its version."""
+        canary = self.canary
+        return canary if canary is not None and canary.version in self.by_number else None
+
 
 class Slot:
     """Holds the loaded versions of one model, and follows the host's live state."""

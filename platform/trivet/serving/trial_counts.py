@@ -59,11 +59,13 @@ class TrialCounts:
         """End the thread."""
         self._stop.set()
 
+    def live(self, canary: Canary | None) -> None:
+        """Hold this canary against its limits from now on, and show its share; None: none runs."""
+        self._canary = canary
+        self._show()
+
     def runs(self, canary: Canary) -> bool:
         """Say whether a canary takes requests: it was set back neither here nor on this host."""
-        if canary is not self._canary:
-            self._canary = canary
-            self._show()
         return canary.entry is not None and canary.entry not in self._ended
 
     def computed(
@@ -143,16 +145,13 @@ class TrialCounts:
         self._show()
 
     def _show(self) -> None:
+        if self._metrics is None:
+            return
         canary = self._canary
-        if self._metrics is not None and canary is not None:
-            self._metrics.percent(0.0 if canary.entry in self._ended else canary.percent)
-
-    def gone(self) -> None:
-        """Say that no canary is live any more."""
-        if self._canary is not None:
-            self._canary = None
-            if self._metrics is not None:
-                self._metrics.percent(0.0)
+        if canary is None or canary.entry in self._ended:
+            self._metrics.percent(0.0)
+        else:
+            self._metrics.percent(canary.percent)
 
     def _run(self) -> None:
         turn = 0

@@ -49,10 +49,8 @@ class Trials:
         All rows of a request go to one side, that of its first row: its answer names one version.
         """
         loaded = self._slot.loaded
-        if loaded.canary is None:
-            self._counts.gone()
-            if loaded.shadow is None:
-                return
+        if loaded.canary is None and loaded.shadow is None:
+            return
         if ticket.version is not loaded.champion:
             return
         model, key = self._slot.model, key_of(ticket.asked)
@@ -126,10 +124,8 @@ class Trials:
         )
 
     def _canary(self, loaded: Loaded) -> Canary | None:
-        canary = loaded.canary
-        if canary is None or canary.version not in loaded.by_number:
-            return None
-        return canary if self._counts.runs(canary) else None
+        canary = loaded.canary_here
+        return canary if canary is not None and self._counts.runs(canary) else None
 
 
 def key_of(asked: Asked) -> tuple[Any, ...]:

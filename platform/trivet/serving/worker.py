@@ -72,7 +72,7 @@ class Worker:
             self._shelf,
             self._load,
             on_swap=metrics.live,
-            on_look=self._count_state,
+            on_look=self._tell_state,
             most_bytes=settings.versions_bytes,
         )
         self._log = _start_log(settings, model, metrics)
@@ -119,7 +119,7 @@ class Worker:
         self._say("ready")
         return True
 
-    def _count_state(self) -> None:
+    def _tell_state(self) -> None:
         slot = self.slot
         self._metrics.state(
             refused=slot.refused is not None,
@@ -128,6 +128,7 @@ class Worker:
             held_bytes=slot.held_bytes,
             reachable=None if slot.contact is None else slot.contact.ok,
         )
+        self._counts.live(slot.loaded.canary_here)
         if (champion := slot.loaded.champion) is not None:
             self._metrics.views(champion.contract.views)
 

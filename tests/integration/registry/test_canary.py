@@ -28,9 +28,10 @@ from trivet.registry.plan import plan_promotion, plan_rollback
 from trivet.registry.release import apply, mend
 from trivet.registry.verdicts import Judge
 from trivet.registry.versions import state_of
+from waiting import wait_for
 
 from .conftest import copy_of
-from .test_follower import Hands, corrupt, eventually, follower
+from .test_follower import Hands, corrupt, follower
 from .toy import MODEL, refuse
 
 if TYPE_CHECKING:
@@ -529,12 +530,12 @@ def test_a_broken_canary_is_set_back_while_mlflow_is_down(released: Registry) ->
     database = released.settings.root / "mlflow.db"
     away = database.with_suffix(".away")
     try:
-        eventually(lambda: (state := released.shelf.read_live()) is not None and bool(state.canary))
+        wait_for(lambda: (state := released.shelf.read_live()) is not None and bool(state.canary))
         database.rename(away)
         count(released, requests=40, errors={"raised": 40})
-        eventually(lambda: read_verdict(released.shelf.canary) is not None, seconds=3)
+        wait_for(lambda: read_verdict(released.shelf.canary) is not None, within=3)
         away.rename(database)
-        eventually(lambda: live(released).canary is None)
+        wait_for(lambda: live(released).canary is None)
     finally:
         stop.set()
         thread.join(20)

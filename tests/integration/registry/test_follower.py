@@ -27,11 +27,12 @@ from trivet.registry.gate import Gates, Verdict
 from trivet.registry.plan import plan_promotion, plan_rollback
 from trivet.registry.release import apply
 from trivet.registry.versions import Pointers, read_pointers
+from waiting import wait_for
 
 from .toy import MODEL, register
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mlflow import MlflowClient
 
@@ -86,14 +87,6 @@ def corrupt(registry: Registry) -> int:
     uri = registry.client.get_model_version_download_uri(MODEL, str(version))
     Path(uri.removeprefix("file://"), "model.skops").write_bytes(b"")
     return version
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -364,7 +357,7 @@ def test_a_running_follower_outlives_an_outage_and_catches_up(
 ) -> None:
     """A promotion made meanwhile is followed as soon as the registry answers again."""
     registry.promote(1)
-    eventually(lambda: registry.shelf.read_live() is not None)
+    wait_for(lambda: registry.shelf.read_live() is not None)
     database = registry.settings.root / "mlflow.db"
     plan = plan_promotion(registry.client, MODEL, 2)
     kept = database.read_bytes()
@@ -373,7 +366,7 @@ def test_a_running_follower_outlives_an_outage_and_catches_up(
     assert live(registry).champion == 1
     database.write_bytes(kept)
     apply(registry.client, registry.settings, plan, {}, "ann")
-    eventually(lambda: live(registry).champion == 2)
+    wait_for(lambda: live(registry).champion == 2)
     assert not running.is_set()
 
 
@@ -392,7 +385,7 @@ def test_a_release_does_not_wait_for_a_long_look_at_something_else(registry: Reg
     try:
         assert looking.wait(20)
         registry.promote(2)
-        eventually(lambda: live(registry).champion == 2)
+        wait_for(lambda: live(registry).champion == 2)
     finally:
         stop.set()
         go_on.set()
@@ -464,16 +457,16 @@ def test_whether_mlflow_answers_stands_beside_the_live_state(
 ) -> None:
     """Since when, and why not; workers and commands read it without MLflow."""
     registry.promote(1)
-    eventually(lambda: contact_is(registry, ok=True))
+    wait_for(lambda: contact_is(registry, ok=True))
     database = registry.settings.root / "mlflow.db"
     away = database.with_name("away.db")
     database.rename(away)
-    eventually(lambda: contact_is(registry, ok=False))
+    wait_for(lambda: contact_is(registry, ok=False))
     said = registry.shelf.read_contact()
     assert said is not None
     assert f"MLflow at sqlite:///{database} does not answer" in (said.why or "")
     away.rename(database)
-    eventually(lambda: contact_is(registry, ok=True))
+    wait_for(lambda: contact_is(registry, ok=True))
     assert not running.is_set()
 
 
@@ -506,7 +499,7 @@ def test_a_second_follower_takes_over_when_the_first_is_killed(registry: Registr
         assert registry.shelf.read_live() is None
         holder.kill()
         holder.communicate()
-        eventually(lambda: registry.shelf.read_live() is not None)
+        wait_for(lambda: registry.shelf.read_live() is not None)
     finally:
         stop.set()
         second.join(20)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from trivet.settings import Settings
 from unit.deploy.expressions import ROOT, free_port
 from unit.deploy.names import name_server
 from unit.deploy.stack import FOLDER, example, stack, variables
+from waiting import wait_for
 
 STACK = stack()
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
@@ -482,7 +482,7 @@ def balancing(
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{ports['bind :8080']}", timeout=5) as client:
-            wait_until(lambda: status_of(client) == answered)
+            wait_for(lambda: status_of(client) == answered)
             yield client
     finally:
         process.terminate()
@@ -506,15 +506,6 @@ def status_of(client: httpx.Client) -> int | None:
         return None
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for something that comes within seconds."""
-    end = time.monotonic() + 30
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.02)
-
-
 def test_a_replica_that_is_not_ready_is_left_out(tmp_path: Path) -> None:
     """And limits, request ids and what is hidden are as the configuration says."""
     ports = {"ready": free_port(), "unready": free_port()}
@@ -522,7 +513,7 @@ def test_a_replica_that_is_not_ready_is_left_out(tmp_path: Path) -> None:
     template = next(line for line in haproxy_config().splitlines() if "server-template" in line)
     changes = {template.strip(): servers}
     with balancing(tmp_path, _REPLICAS.format(**ports), **changes) as client:
-        wait_until(lambda: {answer_of(client) for _ in range(10)} == {"ready"})
+        wait_for(lambda: {answer_of(client) for _ in range(10)} == {"ready"})
         found = [client.post("/predict", json={"instances": [{}]}) for _ in range(10)]
         assert {one.text for one in found} == {"ready"}
         assert all(re.fullmatch(r"[0-9a-f-]{36}", one.headers["asked"]) for one in found)
@@ -563,9 +554,9 @@ def test_replicas_are_found_by_their_name_and_lost_without_an_error(tmp_path: Pa
                 return set(latest) == wanted
 
             names.addresses = [first, second]
-            wait_until(lambda: sees({first, second}))
+            wait_for(lambda: sees({first, second}))
             names.addresses = [second]
-            wait_until(lambda: sees({second}))
+            wait_for(lambda: sees({second}))
             assert None not in seen
 
 
