@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trivet.gateway.admin import ServerStats
+from trivet.gateway.around import Around
 from trivet.gateway.autoscale import Limits, Look, decide
 from trivet.gateway.configuration import Backend, Balance, Server
-from trivet.gateway.replica import Around, Replica
+from trivet.gateway.replica import Replica
 from trivet.gateway.requests import Wish
 from trivet.gateway.rolling import Drain, Seat, next_step
 from trivet.gateway.state import Home, ModelState, ReplicaState, Scaled

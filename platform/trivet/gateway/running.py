@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from trivet.clock import system_clock
 from trivet.errors import AlreadyUp, ReplicaFailed
 from trivet.gateway import starting
+from trivet.gateway.around import Around, Patience, Process
 from trivet.gateway.configuration import Backend, Gateway
 from trivet.gateway.fleet import Fleet
 from trivet.gateway.health import Prober
 from trivet.gateway.leftovers import remove, sweep
 from trivet.gateway.processes import birth, free_port
 from trivet.gateway.proxy import Proxy
-from trivet.gateway.replica import Around, Patience, Process, Replica
+from trivet.gateway.replica import Replica
 from trivet.gateway.requests import Wish
 from trivet.gateway.state import Home, ModelState, State
 from trivet.gateway.supervisor import Scaling, Supervisor, Told

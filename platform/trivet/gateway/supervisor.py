@@ -12,9 +12,9 @@ from typing import Protocol
 
 from trivet.errors import GatewayFailed, PortInUse, TrivetError
 from trivet.gateway.admin import ProxyStats, ServerStats
+from trivet.gateway.around import Around, Balancer
 from trivet.gateway.configuration import Gateway
 from trivet.gateway.fleet import Fleet, Spec
-from trivet.gateway.replica import Around, Balancer
 from trivet.gateway.requests import Ask, Inbox, Reply, Wish
 from trivet.gateway.state import Home, ModelState
 from trivet.gateway.written import Written, written

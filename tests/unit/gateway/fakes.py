@@ -10,10 +10,11 @@ from pathlib import Path
 
 from trivet.errors import GatewayFailed
 from trivet.gateway.admin import ProxyStats, ServerStats
+from trivet.gateway.around import Around, Patience
 from trivet.gateway.configuration import Gateway
 from trivet.gateway.fleet import Fleet
 from trivet.gateway.health import Health
-from trivet.gateway.replica import Around, Patience, Replica
+from trivet.gateway.replica import Replica
 from trivet.gateway.requests import Inbox, Wish
 from trivet.gateway.state import Home, ModelState
 from trivet.gateway.supervisor import Scaling, Supervisor, Told
