@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,12 +31,21 @@ def test_the_files_that_are_loaded_count(tmp_path: Path, runtime: Runtime, size:
     assert size_of_files(tmp_path, shop(files=files, runtime=runtime)) == size
 
 
+_GROWS = """
+import numpy as np
+
+from trivet.serving.room import measured
+
+with measured() as grown:
+    kept = np.ones(40 * 2**20, dtype=np.uint8)
+print(grown.size)
+"""
+
+
 def test_what_the_process_grows_by_is_measured() -> None:
-    """In whole pages."""
-    with measured() as grown:
-        kept = np.ones(40 * MIB, dtype=np.uint8)
-    assert 35 * MIB < grown.size < 60 * MIB
-    assert kept.all()
+    """In a process of its own: this one may give back what earlier tests had, meanwhile."""
+    done = subprocess.run([sys.executable, "-c", _GROWS], check=True, capture_output=True)
+    assert 35 * MIB < int(done.stdout) < 60 * MIB
 
 
 def test_libraries_that_come_in_with_a_version_are_not_its_own(

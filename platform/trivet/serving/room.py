@@ -7,6 +7,7 @@ counts with the larger of the two.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from trivet.contract import Contract
 from trivet.errors import VersionTooLarge
 
 _PAGES = Path("/proc/self/statm")
-_PAGE_BYTES = 4096
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _OWN_MODULES = 2
 """A version's preprocess and postprocess; more than these are libraries, and not the version's."""
 
