@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 
 # Feast's first materialization in a process, and BentoML's import, tell prometheus_client to keep its
@@ -11,6 +14,9 @@ import prometheus_client  # noqa: F401
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+from turns import Turns
 
 # Tests run beside each other, and what they fit is small: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,10 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _TOGETHER = {
     "tests/contract",
     "tests/contract/backends",
+    "tests/e2e/alone",
     "tests/integration/registry",
     "tests/tutorial",
 }
 """Folders whose files share servers, registries or trained models that are made once a process."""
+_CHAPTER = re.compile(r"tests/e2e/test_\d")
+"""Files that tell one story of one project, in their order."""
+
+
+_turns = pytest.StashKey[Turns]()
+_folder = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 class Together(LoadScopeScheduling):
@@ -29,12 +42,51 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])
-        return str(file.parent if str(file.parent) in _TOGETHER else file)
+        together = _CHAPTER.match(str(file)) or str(file.parent) in _TOGETHER
+        return str(file.parent if together else file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
     """Divide the tests so that what is expensive is made once."""
     return Together(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have each process of several take turns with the others."""
+    if (given := getattr(config, "workerinput", None)) is not None:
+        config.stash[_turns] = Turns(Path(given["turns"]))
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a process where it finds the others."""
+    if _folder not in node.config.stash:
+        node.config.stash[_folder] = tempfile.TemporaryDirectory(prefix="trivet-turns-")
+    node.workerinput["turns"] = node.config.stash[_folder].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no folder behind."""
+    if (folder := config.stash.get(_folder, None)) is not None:
+        folder.cleanup()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Run a test when it is its turn."""
+    turns = item.config.stash.get(_turns, None)
+    if turns is None:
+        return (yield)
+    turns.enter(alone=_is_alone(item))
+    try:
+        return (yield)
+    finally:
+        turns.leave(alone_again=_is_alone(nextitem))
+
+
+def _is_alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("alone") is not None
 
 
 @pytest.fixture(scope="session")

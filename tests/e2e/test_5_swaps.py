@@ -18,6 +18,8 @@ from trivet.live import CONTRACT
 from .conftest import example
 from .registry import MODEL, Registry
 
+pytestmark = pytest.mark.alone
+
 RATE = 120.0
 LIVE_WITHIN = 3.0
 

@@ -77,6 +77,7 @@ def test_least_connections_gives_a_slow_replica_as_much_less_as_it_is_slower(
     assert 4 < fast / counts["r2"] < 12
 
 
+@pytest.mark.alone
 def test_a_cap_and_least_connections_keep_a_slow_replica_from_the_tail(
     proxy: Proxy, replicas: Replicas
 ) -> None:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import Counter
 
+import pytest
+
 from replica import Replica
 from trivet.gateway.proxy import Proxy
 from trivet.gateway.traffic import Offer, Reply
@@ -96,6 +98,7 @@ def test_nothing_is_lost_when_a_replica_is_drained(proxy: Proxy, replicas: Repli
     assert {(one.retried, one.redispatched) for one in proxy.stats().servers} == {(0, 0)}
 
 
+@pytest.mark.alone
 def test_a_replica_that_hangs_holds_a_few_requests_and_loses_none(
     proxy: Proxy, replicas: Replicas
 ) -> None:

@@ -36,6 +36,7 @@ def report(replicas: Replicas, tmp_path: Path) -> BalanceReport:
     )
 
 
+@pytest.mark.alone
 def test_each_strategy_is_tried_on_equal_and_on_unequal_replicas(report: BalanceReport) -> None:
     """Every request is answered; who is slow is so under every strategy, and gets less under one."""
     assert [(one.balance, one.equal) for one in report.tried] == [

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from e2e.toy import AS_GOOD, CALLERS, DIVERGES, GOOD, MODEL, RAISES, SLOW, Toy
 from journey import Service
 from waiting import wait_for
 
 from .steady import Fate
-from .toy import AS_GOOD, CALLERS, DIVERGES, GOOD, MODEL, RAISES, SLOW, Toy
+
+pytestmark = pytest.mark.alone
 
 RATE = 250
 BACK_WITHIN = 10.0

@@ -16,11 +16,12 @@ import httpx
 import psutil
 import pytest
 
+from e2e.toy import AS_GOOD, CALLERS, GOOD, MODEL, SLOW, Toy
 from gateways import Gateway, running
 from releases import Releaser
 from steady import Steady
 
-from .toy import AS_GOOD, CALLERS, GOOD, MODEL, SLOW, Toy
+pytestmark = pytest.mark.alone
 
 BODY = {"instances": [{"user": 1, "x": 2.0}]}
 SLOWLY = {"instances": [{"user": CALLERS, "x": 2.0}]}

@@ -1,0 +1,1 @@
+"""Journeys that measure seconds: no other test runs meanwhile."""
