@@ -17,7 +17,7 @@ from journey import Project, Service
 
 from .processes import Imports, left_over
 from .registry import MODEL, Registry
-from .toy import Toy
+from .toy import Toy, toy_project
 
 BENTO = f"bentos/{MODEL}"
 ROWS = "2500"
@@ -94,12 +94,8 @@ def registry(project: Project) -> Registry:
 @pytest.fixture(scope="package")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     """Make a project of five tiny versions; the first is the champion."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        toy = Toy(tmp_path_factory.mktemp("toy") / "project")
+    with toy_project(tmp_path_factory.mktemp("toy") / "project") as toy:
         yield toy
-    left = left_over(toy.project)
-    assert not left, f"started by these tests, and not ended: {left}"
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from journey import Service
 from streaming import Consumer, Requests, kill_under_load
 from waiting import wait_for
 
-from .processes import left_over
-from .toy import AS_GOOD, GOOD, MODEL, Toy
+from .toy import AS_GOOD, GOOD, MODEL, Toy, toy_project
 
 RATE = 300.0
 
@@ -24,12 +23,8 @@ RATE = 300.0
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     """Make the project: five versions, the first is the champion."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        made = Toy(tmp_path_factory.mktemp("stream") / "toy")
-        yield made
-    left = left_over(made.project)
-    assert not left, f"started by these tests, and not ended: {left}"
+    with toy_project(tmp_path_factory.mktemp("stream") / "toy") as toy:
+        yield toy
 
 
 @pytest.fixture

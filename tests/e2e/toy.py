@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from journey import Project
 from trivet.canary.state import Canary, Shadow
 from trivet.registry import canary, ledger
 from trivet.registry.client import connect
 from trivet.settings import Settings, load_settings
+
+from .processes import left_over
 
 MODEL = "toy"
 CALLERS = 1_000_000
@@ -104,3 +110,14 @@ class Toy:
     def ledger(self) -> tuple[ledger.Release, ...]:
         """The entries of the ledger, oldest first."""
         return ledger.read_chain(self.client, MODEL)
+
+
+@contextmanager
+def toy_project(root: Path) -> Iterator[Toy]:
+    """Make the project, and see that nothing of it runs in the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        toy = Toy(root)
+        yield toy
+    left = left_over(toy.project)
+    assert not left, f"started by these tests, and not ended: {left}"
