@@ -89,14 +89,11 @@ class Worker:
         """`states`: of the live state."""
         have = {1: champion, 2: other}
         self.shelf = Shelf(folder, "shop")
-        self.metrics = create_autospec(TrialMetrics, instance=True)
-        self.counts = TrialCounts(self.shelf.canary, self.metrics)
         self.slot = slot = Slot(
-            self.shelf,
-            lambda entry, _: have[entry.version],
-            on_swap=lambda _: None,
-            on_look=lambda: self.counts.live(slot.loaded.canary_here),
+            self.shelf, lambda entry, _: have[entry.version], on_swap=lambda _: None
         )
+        self.metrics = create_autospec(TrialMetrics, instance=True)
+        self.counts = TrialCounts(self.shelf.canary, lambda: slot.loaded.canary_here, self.metrics)
         self.shelf.write_live(live(1, 2, **states))
         slot.look()
         self.recorder = FakeRecorder()
@@ -301,12 +298,15 @@ def test_its_share_is_shown_from_the_live_state_and_needs_no_request(tmp_path: P
     """A canary that ended while nobody asked does not look as if it still ran."""
     worker = Worker(tmp_path, made(1, Times(1)), made(2, Times(2)), canary=on(30))
     shown = worker.metrics.percent
+    worker.counts.look()
     shown.assert_called_with(30)
     worker.shelf.write_live(live(2, 1))
     worker.slot.look()
+    worker.counts.look()
     shown.assert_called_with(0.0)
     worker.shelf.write_live(live(1, 2, canary=on(20)))
     worker.slot.look()
+    worker.counts.look()
     shown.assert_called_with(20)
     verdict = Verdict(
         entry="run-9", version=2, at=NOON, sentence="slow", figures=Figures(entry="run-9")

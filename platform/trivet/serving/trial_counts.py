@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,17 +37,23 @@ log = logging.getLogger("trivet.serving")
 class TrialCounts:
     """Figures of one worker, by the ledger's entry that began what they are of."""
 
-    def __init__(self, folder: Path, metrics: TrialMetrics | None = None) -> None:
-        """`folder`: the shelf's for this; `metrics`: counted along."""
+    def __init__(
+        self,
+        folder: Path,
+        live: Callable[[], Canary | None],
+        metrics: TrialMetrics | None = None,
+    ) -> None:
+        """`folder`: the shelf's for this; `live`: the canary now; `metrics`: counted along."""
         self._folder = folder
+        self._live = live
         self._metrics = metrics
         self._name = f"{os.getpid()}-{time.time_ns():x}"
         self._lock = threading.Lock()
         self._figures: dict[Kind, Figures] = {}
-        self._canary: Canary | None = None
         self._ended: set[str] = set()
         self._broken: str | None = None
         self._mark = 0
+        self._shown: float | None = None
         self._changed = False
         self._stop = threading.Event()
 
@@ -58,11 +65,6 @@ class TrialCounts:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-
-    def live(self, canary: Canary | None) -> None:
-        """Hold this canary against its limits from now on, and show its share; None: none runs."""
-        self._canary = canary
-        self._show()
 
     def runs(self, canary: Canary) -> bool:
         """Say whether a canary takes requests: it was set back neither here nor on this host."""
@@ -104,14 +106,14 @@ class TrialCounts:
             self._metrics.champion(seconds, times)
 
     def look(self) -> None:
-        """See whether the host's verdict has changed."""
+        """See whether the host's verdict has changed, and show the share that is live."""
         mark = verdict_mark(self._folder)
-        if mark == self._mark:
-            return
-        self._mark = mark
-        verdict = read_verdict(self._folder)
-        if verdict is not None:
-            self._end(verdict.entry, verdict.sentence)
+        if mark != self._mark:
+            self._mark = mark
+            verdict = read_verdict(self._folder)
+            if verdict is not None:
+                self._end(verdict.entry, verdict.sentence)
+        self._show()
 
     def write(self) -> None:
         """Hold the figures against the limits, and put them on the shelf if they have changed."""
@@ -120,7 +122,7 @@ class TrialCounts:
             copies = {kind: one.model_copy(deep=True) for kind, one in self._figures.items()}
         if not changed:
             return
-        canary = self._canary
+        canary = self._live()
         own = copies.get("canary")
         if own is not None and canary is not None and own.entry == canary.entry:
             self._broken = self._broken or broken(canary.limits, own)
@@ -142,16 +144,13 @@ class TrialCounts:
         if entry not in self._ended:
             self._ended.add(entry)
             log.warning("the canary gets no requests here any more: %s", why)
-        self._show()
 
     def _show(self) -> None:
-        if self._metrics is None:
-            return
-        canary = self._canary
-        if canary is None or canary.entry in self._ended:
-            self._metrics.percent(0.0)
-        else:
-            self._metrics.percent(canary.percent)
+        canary = self._live()
+        share = 0.0 if canary is None or canary.entry in self._ended else canary.percent
+        if self._metrics is not None and share != self._shown:
+            self._metrics.percent(share)
+        self._shown = share
 
     def _run(self) -> None:
         turn = 0

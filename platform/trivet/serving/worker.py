@@ -72,11 +72,13 @@ class Worker:
             self._shelf,
             self._load,
             on_swap=metrics.live,
-            on_look=self._tell_state,
+            on_look=self._count_state,
             most_bytes=settings.versions_bytes,
         )
         self._log = _start_log(settings, model, metrics)
-        self._counts = TrialCounts(self._shelf.canary, TrialMetrics(model))
+        self._counts = TrialCounts(
+            self._shelf.canary, lambda: self.slot.loaded.canary_here, TrialMetrics(model)
+        )
         self.dataplane = DataPlane(self.slot, settings, clock, metrics, self._log, self._counts)
         self._garbage = Keeper(lambda: self.dataplane.asked)
         self._telling = Telling(metrics, lambda: self.dataplane.in_flight)
@@ -119,7 +121,7 @@ class Worker:
         self._say("ready")
         return True
 
-    def _tell_state(self) -> None:
+    def _count_state(self) -> None:
         slot = self.slot
         self._metrics.state(
             refused=slot.refused is not None,
@@ -128,7 +130,6 @@ class Worker:
             held_bytes=slot.held_bytes,
             reachable=None if slot.contact is None else slot.contact.ok,
         )
-        self._counts.live(slot.loaded.canary_here)
         if (champion := slot.loaded.champion) is not None:
             self._metrics.views(champion.contract.views)
 
