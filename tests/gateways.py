@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import psutil
 from journey import Project, free_port
 from trivet.gateway.state import Home, ReplicaState, State, read_state
 from trivet.settings import load_settings
-from waiting import wait_for
+from waiting import still_running, wait_for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,22 +108,12 @@ class Gateway:
 
         `sockets`: whether the files of sockets may be left; nobody was there to remove them.
         """
-        deadline = time.monotonic() + within
-        while left := [shown for shown in map(running, started) if shown]:
-            assert time.monotonic() < deadline, left
-            time.sleep(0.05)
+        left = still_running(started, within)
+        assert not left, left
         for port in (self.port, self.stats_port):
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", port)) != 0
         assert sockets or not list(self.home.folder.rglob("*.sock"))
-
-
-def running(process: psutil.Process) -> str | None:
-    """Return a process' command while it runs; one that nobody has taken note of does not."""
-    try:
-        return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
-    except psutil.Error:
-        return None
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -27,6 +27,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from waiting import still_running
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 _PARTS = ("feature_repo", "bentos")
@@ -200,12 +202,9 @@ class Service:
         started = self._started | set(self.processes())
         if self._process.poll() is None:
             self._process.terminate()
-        _, left = psutil.wait_procs([self._process, *started], timeout=30)
-        shown = [f"{process.pid}: {_command(process)}" for process in left]
-        for process in left:
-            process.kill()
+        left = still_running([self._process, *started], within=30)
         self._process = None
-        assert not left, f"still running 30 s after {self.bento} was ended: {shown}\n{self.tail()}"
+        assert not left, f"still running 30 s after {self.bento} was ended: {left}\n{self.tail()}"
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """Send a GET; `options` are httpx's."""
@@ -319,10 +318,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return "(gone)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import psutil
 
 _LOOK_SECONDS = 0.02
 
@@ -18,3 +20,28 @@ def wait_for(
     while not holds():
         assert time.monotonic() < deadline, shown()
         time.sleep(_LOOK_SECONDS)
+
+
+def running(process: psutil.Process) -> str | None:
+    """Return a process' command while it runs; one that nobody has taken note of does not."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
+    except psutil.Error:
+        return None
+
+
+def still_running(processes: Iterable[psutil.Process], within: float) -> list[str]:
+    """Return those that have not ended by themselves after so many seconds: by id and command.
+
+    They are killed. One that has ended counts as such though nobody took note of it: whoever
+    inherits an orphan, in a container, may be in no hurry.
+    """
+    processes, deadline = list(processes), time.monotonic() + within
+    while any(map(running, processes)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    left = [(process, command) for process in processes if (command := running(process))]
+    for process, _ in left:
+        process.kill()
+    # Our own children are taken note of here.
+    psutil.wait_procs(processes, timeout=0)
+    return [f"{process.pid}: {command}" for process, command in left]

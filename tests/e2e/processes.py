@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from journey import Project
+from waiting import still_running
 
 _RECORDER = '''
 """Write down the top-level packages that this process imports, one file a process."""
@@ -54,12 +55,8 @@ class Imports:
 
 def left_over(project: Project) -> list[str]:
     """Return what still runs of a project after a while, ended now: by its id and command."""
-    running = [process for process in psutil.process_iter() if _belongs(process, project)]
-    _, left = psutil.wait_procs(running, timeout=10)
-    shown = [f"{process.pid}: {_shown(process)}" for process in left]
-    for process in left:
-        process.kill()
-    return shown
+    found = [process for process in psutil.process_iter() if _belongs(process, project)]
+    return still_running(found, within=10)
 
 
 def _belongs(process: psutil.Process, project: Project) -> bool:
@@ -69,10 +66,3 @@ def _belongs(process: psutil.Process, project: Project) -> bool:
         return process.environ().get(name) == project.env[name]
     except psutil.Error:
         return False
-
-
-def _shown(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return "(gone)"

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from journey import Project, Service
 from steady import Answer, Steady
-from waiting import wait_for
+from waiting import still_running, wait_for
 
 from .conftest import example
 from .registry import MODEL, Registry
@@ -126,8 +125,7 @@ def test_when_the_parent_is_killed_follower_and_workers_end(outage: Outage) -> N
     assert parent is not None
     started = outage.newcomer.processes()
     parent.kill()
-    _, left = psutil.wait_procs(started, timeout=10)
-    assert [process.cmdline() for process in left] == []
+    assert still_running(started, within=10) == []
 
 
 def test_without_the_feature_store_requests_are_refused_until_it_is_back(

@@ -21,6 +21,7 @@ from journey import Project, Service, free_port
 from releases import Releaser
 from steady import Answer, Steady
 from trivet.live import CONTRACT
+from waiting import still_running
 
 from .conftest import example
 from .registry import MODEL
@@ -64,9 +65,7 @@ class MlflowServer:
         processes = [self._process, *self._process.children(recursive=True)]
         for one in processes:
             one.terminate()
-        _, left = psutil.wait_procs(processes, timeout=20)
-        for one in left:
-            one.kill()
+        still_running(processes, within=20)
         self._process = None
 
     def _answers(self) -> bool:

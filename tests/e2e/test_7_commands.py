@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from journey import Project
+from waiting import still_running
 
 from .registry import MODEL, Registry
 
@@ -46,9 +47,7 @@ def mlflow_ui(project: Project) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        _, left = psutil.wait_procs(started, timeout=20)
-        for one in left:
-            one.kill()
+        left = still_running(started, within=20)
     assert not left, log.read_text()
 
 

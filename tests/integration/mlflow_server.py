@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from contract.servers import free_port
+from waiting import still_running
 
 _SECONDS = 120
 
@@ -50,7 +51,7 @@ def mlflow_server(folder: Path, empty_registry: Path) -> Iterator[str]:
         started = [*process.children(recursive=True), process]
         for each in started:
             each.terminate()
-        _, left = psutil.wait_procs(started, timeout=20)
+        left = still_running(started, within=20)
         assert not left
 
 

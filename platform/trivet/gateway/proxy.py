@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -62,7 +63,7 @@ class Proxy:
         Raises:
             GatewayBinaryMissing: there is no HAProxy.
             PortInUse: somebody else listens there.
-            GatewayFailed: it does not take the configuration, or does not start.
+            GatewayFailed: it may not listen there, does not take the configuration, or does not start.
         """
         if self.running:
             raise GatewayFailed("is started already", f"as process {self.pid}")
@@ -110,7 +111,7 @@ class Proxy:
         said = ask(self.folder / MASTER_SOCKET, "reload", seconds=_START_SECONDS)
         if "Success=0" in said:
             raise GatewayFailed("does not reload", said, self.log)
-        self._wait_for(lambda: self._worker() != worker, "does not reload")
+        self._wait_for(lambda: self._worker() != worker and self._answers(), "does not reload")
         self._gateway = gateway
 
     def stop(self) -> None:
@@ -205,7 +206,17 @@ class Proxy:
         return 0 if found is None else int(found[1])
 
     def _answers(self) -> bool:
-        return (self.folder / ADMIN_SOCKET).exists() and self._worker() > 0
+        return (self.folder / ADMIN_SOCKET).exists() and self._worker() > 0 and self._master() > 0
+
+    def _master(self) -> int:
+        """Return the process that answers at the master's socket.
+
+        A master starts itself once more when its worker is there, and nobody listens meanwhile:
+        who has asked only the worker may find it deaf to a reload.
+        """
+        said = ask(self.folder / MASTER_SOCKET, "show proc")
+        found = re.search(r"^(\d+)\s+master\b", said, re.MULTILINE)
+        return 0 if found is None else int(found[1])
 
     def _wait_for(self, there: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + _START_SECONDS
@@ -240,11 +251,23 @@ class Proxy:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
                 break
-        # Workers of an earlier configuration may outlive their master.
+        # Workers may outlive their master; they are nobody's children, and hold the ports for a moment.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._wait_for_ports()
         (self.folder / ADMIN_SOCKET).unlink(missing_ok=True)
         (self.folder / MASTER_SOCKET).unlink(missing_ok=True)
+
+    def _wait_for_ports(self) -> None:
+        end = time.monotonic() + _END_SECONDS
+        while self._gateway is not None and time.monotonic() < end:
+            try:
+                for host, port in _addresses(self._gateway):
+                    _require_free(host, port)
+            except PortInUse:
+                time.sleep(_LOOK_EVERY)
+            else:
+                return
 
 
 def _under_way(statistics: str) -> int:
@@ -264,7 +287,9 @@ def _require_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as err:
-            raise PortInUse(host, port) from err
+            if err.errno == errno.EADDRINUSE:
+                raise PortInUse(host, port) from err
+            raise GatewayFailed(f"cannot listen on {host}:{port}", str(err)) from err
 
 
 def _alerts(said: str) -> str:

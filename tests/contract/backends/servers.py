@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from contract.servers import free_port
+from waiting import still_running
 
 _SECONDS = 90
 _NOT_INHERITED = ("TRIVET_", "MLFLOW_", "AWS_", "COVERAGE_")
@@ -99,9 +100,7 @@ class Server:
             return
         for process in started:
             process.terminate()
-        _, left = psutil.wait_procs(started, timeout=10)
-        for process in left:
-            process.kill()
+        still_running(started, within=10)
         self._process.wait(10)
 
 

@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from e2e.toy import AS_GOOD, CALLERS, GOOD, MODEL, SLOW, Toy
-from gateways import Gateway, running
+from gateways import Gateway
 from releases import Releaser
 from steady import Steady
+from waiting import running
 
 pytestmark = pytest.mark.alone
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 
 from replica import free_port
 from trivet.errors import GatewayFailed, PortInUse
+from trivet.gateway.binary import find_haproxy
 from trivet.gateway.configuration import Server
 from trivet.gateway.proxy import Proxy
 from trivet.gateway.traffic import Offer, Reply
@@ -61,6 +63,30 @@ def test_a_reload_keeps_what_servers_were_told(proxy: Proxy, replicas: Replicas)
     assert states["r1"] == "MAINT"
     assert states["r2"].startswith("UP")
     assert by_server(Offer(port=gateway.port).in_turn(20, 2)) == {"r2": 20}
+
+
+def test_a_reload_right_after_a_start_is_taken(tmp_path: Path, replicas: Replicas) -> None:
+    """The master starts itself anew when its worker is there; here that takes a second."""
+    slow = tmp_path / "haproxy"
+    slow.write_text(_SLOW_MASTER.format(python=sys.executable, haproxy=str(find_haproxy(None))))
+    slow.chmod(0o700)
+    proxy = Proxy(tmp_path / "gateway", slow)
+    gateway = gateway_of(*replicas(0.0))
+    proxy.start(gateway)
+    try:
+        worker = proxy._worker()
+        proxy.reload(gateway)
+        assert proxy._worker() != worker
+    finally:
+        proxy.stop()
+
+
+_SLOW_MASTER = """#!{python}
+import os, sys, time
+if "HAPROXY_MWORKER_WAIT_ONLY" in os.environ:
+    time.sleep(1)
+os.execv({haproxy!r}, sys.argv)
+"""
 
 
 def test_a_cold_start_forgets_what_servers_were_told(proxy: Proxy, replicas: Replicas) -> None:
@@ -166,6 +192,13 @@ def test_a_port_in_use_is_said_to_be_so(proxy: Proxy, which: str) -> None:
         taken = other.getsockname()[1]
         with pytest.raises(PortInUse, match=f"listens on 127.0.0.1:{taken}"):
             proxy.start(gateway_of(**{which: taken}))
+    assert not proxy.running
+
+
+def test_an_address_that_is_not_ours_is_said_to_be_so(proxy: Proxy) -> None:
+    """Nobody else listens there; there is nothing to end."""
+    with pytest.raises(GatewayFailed, match=r"cannot listen on 192\.0\.2\.1:\d+: .*assign"):
+        proxy.start(gateway_of(host="192.0.2.1"))
     assert not proxy.running
 
 
