@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import psutil
 
 _LOOK_SECONDS = 0.02
+_KILLED_SECONDS = 5
 
 
 def wait_for(
@@ -42,6 +43,7 @@ def still_running(processes: Iterable[psutil.Process], within: float) -> list[st
     left = [(process, command) for process in processes if (command := running(process))]
     for process, _ in left:
         process.kill()
-    # Our own children are taken note of here.
-    psutil.wait_procs(processes, timeout=0)
+    for process in processes:
+        if isinstance(process, psutil.Popen):  # ours to take note of
+            process.wait(_KILLED_SECONDS)
     return [f"{process.pid}: {command}" for process, command in left]
