@@ -43,15 +43,15 @@ demo: $(INSTALLED) ## The same journey without staying: releases change while re
 stream-demo: $(INSTALLED) ## Replay a day of flights through Redis Streams, predictions against what happened
 	@python bentos/flight_delay/stream_demo.py $(STREAM_DEMO)
 
-# Three at a time on two cores: many of them wait for a process to start or a second to pass. Those that
-# measure seconds are marked `alone`, and run while no other does.
-test: $(INSTALLED) ## Run all tests, three at a time
-	@pytest -n 3 --no-loadscope-reorder --durations=25 --durations-min=10
+# Four at a time on two cores: many of them wait for a process to start or a second to pass. Those that
+# measure seconds are marked `quiet`, and run while no other does, or one more of these.
+test: $(INSTALLED) ## Run all tests, four at a time
+	@pytest -n 4 --no-loadscope-reorder --durations=25 --durations-min=10
 
 # Apart from `test`: before Python 3.12 every line that runs is traced, which slows the tests down.
 coverage: $(INSTALLED) ## Run all tests, and say which lines and branches none of them reached
 	@rm -f .coverage .coverage.*
-	@pytest -n 3 --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	@pytest -n 4 --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-unit: $(INSTALLED) ## Run the unit tests alone, in seconds
 	@pytest tests/unit -n 2 --no-loadscope-reorder

@@ -24,14 +24,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _TOGETHER = {
     "tests/contract",
     "tests/contract/backends",
-    "tests/e2e/alone",
     "tests/integration/registry",
     "tests/tutorial",
 }
 """Folders whose files share servers, registries or trained models that are made once a process."""
 _CHAPTER = re.compile(r"tests/e2e/test_\d")
 """Files that tell one story of one project, in their order."""
-
+_QUIET = "quiet"
+"""The marker of tests that measure seconds, and the folders of such as start servers for it."""
+_ORDER = (
+    _CHAPTER,
+    re.compile("tests/contract/backends/"),
+    re.compile("tests/tutorial/"),
+    re.compile("tests/e2e/(?!quiet/)"),
+    re.compile("(?!tests/unit/)(?!.*/quiet/)"),
+    re.compile("tests/unit/"),
+    re.compile(f".*/{_QUIET}/"),
+)
+"""What takes one process long is begun early; those for which all others wait come in the end."""
 
 _turns = pytest.StashKey[Turns]()
 _folder = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
@@ -70,6 +80,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         folder.cleanup()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests in an order in which no process has much left when the others have ended."""
+    items.sort(key=lambda item: next(n for n, part in enumerate(_ORDER) if part.match(item.nodeid)))
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
@@ -78,15 +93,15 @@ def pytest_runtest_protocol(
     turns = item.config.stash.get(_turns, None)
     if turns is None:
         return (yield)
-    turns.enter(alone=_is_alone(item))
+    turns.enter(quiet=_is_quiet(item))
     try:
         return (yield)
     finally:
-        turns.leave(alone_again=_is_alone(nextitem))
+        turns.leave(quiet_again=_is_quiet(nextitem))
 
 
-def _is_alone(item: pytest.Item | None) -> bool:
-    return item is not None and item.get_closest_marker("alone") is not None
+def _is_quiet(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker(_QUIET) is not None
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -97,6 +98,11 @@ class Replica:
     def __exit__(self, *raised: object) -> None:
         """End it, and no other."""
         self.kill()
+
+
+def events(replicas: Iterable[Replica], what: str) -> Counter[str]:
+    """Count by request id what several have `computed` or `answered`."""
+    return sum((one.events(what) for one in replicas), Counter())
 
 
 class _Served:

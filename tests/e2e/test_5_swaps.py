@@ -18,7 +18,7 @@ from trivet.live import CONTRACT
 from .conftest import example
 from .registry import MODEL, Registry
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 RATE = 120.0
 LIVE_WITHIN = 3.0

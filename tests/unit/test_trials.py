@@ -217,7 +217,7 @@ def fail() -> None:
     raise ValueError("no")
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     ("canary", "kind"),
     [
@@ -256,7 +256,7 @@ def test_a_request_that_only_the_champion_refuses_is_refused(tmp_path: Path) -> 
     assert worker.recorder.refusals == [(1, 422)]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_canary_that_hangs_holds_up_nobody_twice(tmp_path: Path) -> None:
     """After its time limit, who comes is answered at once; the champion's own are never late."""
     free = threading.Event()

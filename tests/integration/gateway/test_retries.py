@@ -6,9 +6,7 @@ import threading
 import time
 from collections import Counter
 
-import pytest
-
-from replica import Replica
+from replica import Replica, events
 from trivet.gateway.proxy import Proxy
 from trivet.gateway.traffic import Offer, Reply
 
@@ -27,7 +25,7 @@ def test_a_replica_that_is_killed_loses_nothing_and_repeats_nothing_answered(
     replies = Offer(port=gateway.port).at_rate(300, 1200)
     killer.join()
     assert Counter(reply.status for reply in replies) == {200: 1200}
-    computed, answered = _sum(three, "computed"), _sum(three, "answered")
+    computed, answered = events(three, "computed"), events(three, "answered")
     ids = Counter(reply.headers["x-request-id"] for reply in replies)
     assert set(ids.values()) == {1}
     # One that was killed between giving an answer and writing that down has written one too few.
@@ -45,7 +43,7 @@ def test_an_applications_500_is_an_answer(proxy: Proxy, replicas: Replicas) -> N
     proxy.start(gateway)
     replies = Offer(port=gateway.port, path="/m/fail").in_turn(60, callers=3)
     assert Counter(reply.status for reply in replies) == {500: 60}
-    assert sum(_sum(three, "computed").values()) == 60
+    assert sum(events(three, "computed").values()) == 60
     assert {(one.state[:2], one.downs, one.retried) for one in proxy.stats().servers} == {
         ("UP", 0, 0)
     }
@@ -60,7 +58,7 @@ def test_a_replica_that_takes_too_long_is_not_doubled(proxy: Proxy, replicas: Re
     assert reply.status == 504
     assert reply.headers["content-type"] == "application/problem+json"
     time.sleep(1.2)
-    assert sum(_sum(two, "computed").values()) == 1
+    assert sum(events(two, "computed").values()) == 1
 
 
 def test_a_request_is_tried_at_three_replicas_at_most(proxy: Proxy, replicas: Replicas) -> None:
@@ -92,37 +90,10 @@ def test_nothing_is_lost_when_a_replica_is_drained(proxy: Proxy, replicas: Repli
     assert Counter(reply.status for reply in replies) == {200: 600}
     # By what callers have, and not by what the one that is killed has noted of its answers by then.
     ids = Counter(reply.headers["x-request-id"] for reply in replies)
-    assert _sum(two, "computed") == ids
+    assert events(two, "computed") == ids
     assert set(ids.values()) == {1}
     assert two[0].events("computed").total() > 0
     assert {(one.retried, one.redispatched) for one in proxy.stats().servers} == {(0, 0)}
-
-
-@pytest.mark.alone
-def test_a_replica_that_hangs_holds_a_few_requests_and_loses_none(
-    proxy: Proxy, replicas: Replicas
-) -> None:
-    """By least connections it gets no more once it has some; by its checks it is found in 2.5 s."""
-    three = replicas(0.005, 0.005, 0.005)
-    gateway = gateway_of(*three, balance="least_connections")
-    proxy.start(gateway)
-    downs: list[int] = []
-    hanging = threading.Thread(target=_pause, args=(three[0], 3.5, proxy, downs))
-    hanging.start()
-    replies = Offer(port=gateway.port).at_rate(200, 1200)
-    hanging.join()
-    assert Counter(reply.status for reply in replies) == {200: 1200}
-    assert downs == [1]
-    assert sum(reply.milliseconds > 500 for reply in replies) < 24
-    assert max(_sum(three, "computed").values()) == 1
-
-
-def _pause(replica: Replica, seconds: float, proxy: Proxy, downs: list[int]) -> None:
-    time.sleep(1)
-    replica.pause()
-    time.sleep(seconds)
-    downs.extend(one.downs for one in proxy.stats().servers if one.server == replica.name)
-    replica.resume()
 
 
 def _kill_and_start(replica: Replica) -> None:
@@ -150,7 +121,3 @@ def _who_has_it(proxy: Proxy, before: list[str]) -> str:
                 return one.server
         time.sleep(0.01)
     raise AssertionError("the request is nowhere")
-
-
-def _sum(replicas: list[Replica], what: str) -> Counter[str]:
-    return sum((one.events(what) for one in replicas), Counter())

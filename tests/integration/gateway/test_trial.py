@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 from click.testing import CliRunner
-from matplotlib.image import imread
 
 from trivet import cli
-from trivet.gateway.configuration import Server
 from trivet.gateway.processes import birth
 from trivet.gateway.state import Condition, Home, ModelState, ReplicaState, State
-from trivet.gateway.trial import BALANCES, BalanceReport, Traffic, write_balance_report
 from trivet.live import CONTRACT, Shelf
 from trivet.settings import settings_at
 from unit.fakes import golden, live, shop
@@ -24,37 +19,6 @@ from unit.fakes import golden, live, shop
 from .conftest import Replicas
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def report(replicas: Replicas, tmp_path: Path) -> BalanceReport:
-    """Try them on three equal replicas, 150 requests each."""
-    servers = [Server(name=one.name, port=one.port) for one in replicas(0.002, 0.002, 0.002)]
-    traffic = Traffic(body=b"{}", requests=150, rate=150, slow_ms=100)
-    return write_balance_report(
-        "m", servers, traffic, folder=tmp_path / "report", at=datetime(2026, 1, 1, tzinfo=UTC)
-    )
-
-
-@pytest.mark.alone
-def test_each_strategy_is_tried_on_equal_and_on_unequal_replicas(report: BalanceReport) -> None:
-    """Every request is answered; who is slow is so under every strategy, and gets less under one."""
-    assert [(one.balance, one.equal) for one in report.tried] == [
-        (balance, equal) for equal in (True, False) for balance in BALANCES
-    ]
-    found = {(one.balance, one.equal): one for one in report.tried}
-    assert all(one.failed == 0 and sum(one.requests.values()) == 150 for one in report.tried)
-    for equal in (True, False):
-        assert found["round_robin", equal].requests == {"r0": 50, "r1": 50, "r2": 50}
-    assert found["least_connections", False].requests["r2"] < 35
-    for balance in BALANCES:
-        assert found[balance, False].p99_ms > 100
-        assert found[balance, True].p50_ms < 60
-    picture, document = report.picture, report.picture.parent / "balance.json"
-    assert imread(picture).shape[1] > 1500
-    assert len(json.loads(document.read_text())["tried"]) == 6
-    left = [p for p in psutil.process_iter(["cmdline"]) if _ours(p, "trivet-balance-")]
-    assert not left
 
 
 def test_the_command_tries_the_replicas_that_are_written_down(
@@ -108,10 +72,3 @@ def running(*replicas: ReplicaState) -> State:
         written=NOON,
         models=(shop,),
     )
-
-
-def _ours(process: psutil.Process, word: str) -> bool:
-    try:
-        return process.name() == "haproxy" and word in process.cwd()
-    except psutil.Error:
-        return False

@@ -18,7 +18,7 @@ from waiting import wait_for
 
 from .steady import Fate
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 RATE = 250
 BACK_WITHIN = 10.0

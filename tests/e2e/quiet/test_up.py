@@ -21,7 +21,7 @@ from releases import Releaser
 from steady import Steady
 from waiting import running
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 BODY = {"instances": [{"user": 1, "x": 2.0}]}
 SLOWLY = {"instances": [{"user": CALLERS, "x": 2.0}]}

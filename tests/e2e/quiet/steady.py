@@ -1,6 +1,6 @@
 """A steady load as a process of its own: what became of each request, a line of JSON each.
 
-    python tests/e2e/alone/steady.py PORT RATE SECONDS FIRST_USER
+    python tests/e2e/quiet/steady.py PORT RATE SECONDS FIRST_USER
 
 Requests leave when they are due, whatever became of those before them; a latency counts from then. Each
 is about another user, with a number that is 2.0 or -2.0.

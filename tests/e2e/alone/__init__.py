@@ -1,1 +1,0 @@
-"""Journeys that measure seconds: no other test runs meanwhile."""

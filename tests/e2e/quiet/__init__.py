@@ -1,0 +1,1 @@
+"""Journeys that measure seconds: what runs beside them is bounded."""

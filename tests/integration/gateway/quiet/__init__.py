@@ -1,0 +1,1 @@
+"""Tests that measure seconds: what runs beside them is bounded."""
