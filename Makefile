@@ -15,6 +15,8 @@ export DO_NOT_TRACK ?= true
 export BENTOML_DO_NOT_TRACK ?= True
 export ORT_DISABLE_TELEMETRY ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Each of the many processes would compile Trivet anew: a quarter of a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo stream-demo test coverage test-unit prove check lint types layers docs format lock clean \

@@ -32,6 +32,8 @@ _CHAPTER = re.compile(r"tests/e2e/test_\d")
 """Files that tell one story of one project, in their order."""
 _QUIET = "quiet"
 """The marker of tests that measure seconds, and the folders of such as start servers for it."""
+_LONGEST_QUIET = "tests/e2e/quiet/test_up.py"
+"""Two of them run at a time: this one, and the others beside it."""
 _ORDER = (
     _CHAPTER,
     re.compile("tests/contract/backends/"),
@@ -52,6 +54,8 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])
+        if file.parent.name == _QUIET:
+            return _QUIET if str(file) != _LONGEST_QUIET else str(file)
         together = _CHAPTER.match(str(file)) or str(file.parent) in _TOGETHER
         return str(file.parent if together else file)
 
