@@ -116,7 +116,7 @@ def test_without_a_ready_replica_the_answer_is_a_503(proxy: Proxy, replicas: Rep
 
 def test_who_waits_too_long_for_a_place_gets_a_503(proxy: Proxy, replicas: Replicas) -> None:
     """And who finds the queue full gets it at once."""
-    gateway = gateway_of(*replicas(0.5), most_in_flight=1, queue_seconds=0.2, most_queued=3)
+    gateway = gateway_of(*replicas(3.0), most_in_flight=1, queue_seconds=1.0, most_queued=3)
     proxy.start(gateway)
     replies: list[httpx.Response] = []
     callers = [
@@ -131,8 +131,8 @@ def test_who_waits_too_long_for_a_place_gets_a_503(proxy: Proxy, replicas: Repli
     waits = sorted(answer.elapsed.total_seconds() for answer in refused)
     assert len(refused) == 7
     assert all(is_problem(answer, 503) for answer in refused)
-    assert len([wait for wait in waits if wait < 0.15]) == 4
-    assert max(waits) < 0.45
+    assert len([wait for wait in waits if wait < 0.5]) == 4
+    assert max(waits) < 2.5
 
 
 def test_tls_by_one_file(proxy: Proxy, replicas: Replicas, tmp_path: Path) -> None:
