@@ -56,7 +56,8 @@ def test_consumers_of_a_group_share_the_work(shop: Shop) -> None:
     """Each answers some of it, and none of it twice."""
 
     async def story() -> list[int]:
-        async with shop.consumer("a") as one, shop.consumer("b") as other:
+        patient = {"idle_seconds": 600}  # else one takes over from the other on a slow machine
+        async with shop.consumer("a", **patient) as one, shop.consumer("b", **patient) as other:
             for start in range(0, 2000, 100):
                 shop.send(range(start, start + 100))
                 await asyncio.sleep(0.01)
@@ -492,6 +493,32 @@ def test_pending_messages_that_were_trimmed_away_are_let_go(shop: Shop) -> None:
             await shop.until(lambda: len(shop.answered()) == 7 and not shop.pending())
 
     asyncio.run(story())
+
+
+def test_what_was_settled_while_it_was_to_be_taken_over_is_not_lost(shop: Shop) -> None:
+    """Its consumer was slow and not dead: between the look at what is left and the claim it ended."""
+    shop.send(range(10))
+    places = shop.take("slow", 10)
+    handled: list[Batch] = []
+
+    async def handle(batch: Batch) -> None:
+        handled.append(batch)
+
+    async def story() -> tuple[int, int]:
+        async with redis.asyncio.Redis(port=shop.server.port) as client:
+            look = client.xpending_range
+
+            async def looked(*which: Any, **more: Any) -> Any:
+                found = await look(*which, **more)
+                await client.xack(shop.name, GROUP, *places[:6])
+                await client.xdel(shop.name, *places[:6])
+                return found
+
+            client.xpending_range = looked
+            return await Pending(client, shop.name, GROUP, "c", 50, 0).take_over(handle)
+
+    assert asyncio.run(story()) == (4, 0)
+    assert [one.place for batch in handled for one in batch.messages] == places[6:]
 
 
 def test_a_message_in_faststreams_own_envelope_is_read(shop: Shop) -> None:
