@@ -111,7 +111,7 @@ class Proxy:
         said = ask(self.folder / MASTER_SOCKET, "reload", seconds=_START_SECONDS)
         if "Success=0" in said:
             raise GatewayFailed("does not reload", said, self.log)
-        self._wait_for(lambda: self._worker() != worker and self._answers(), "does not reload")
+        self._wait_for(lambda: self._answers(instead_of=worker), "does not reload")
         self._gateway = gateway
 
     def stop(self) -> None:
@@ -205,18 +205,16 @@ class Proxy:
         found = re.search(r"^Pid: (\d+)$", self._ask("show info"), re.MULTILINE)
         return 0 if found is None else int(found[1])
 
-    def _answers(self) -> bool:
-        return (self.folder / ADMIN_SOCKET).exists() and self._worker() > 0 and self._master() > 0
-
-    def _master(self) -> int:
-        """Return the process that answers at the master's socket.
+    def _answers(self, instead_of: int = 0) -> bool:
+        """Say whether a worker, another than one before, and its master can be asked.
 
         A master starts itself once more when its worker is there, and nobody listens meanwhile:
         who has asked only the worker may find it deaf to a reload.
         """
+        if self._worker() in {0, instead_of}:
+            return False
         said = ask(self.folder / MASTER_SOCKET, "show proc")
-        found = re.search(r"^(\d+)\s+master\b", said, re.MULTILINE)
-        return 0 if found is None else int(found[1])
+        return re.search(r"^\d+\s+master\b", said, re.MULTILINE) is not None
 
     def _wait_for(self, there: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + _START_SECONDS
