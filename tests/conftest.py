@@ -31,7 +31,7 @@ _TOGETHER = {
 _CHAPTER = re.compile(r"tests/e2e/test_\d")
 """Files that tell one story of one project, in their order."""
 _QUIET = "quiet"
-"""The marker of tests that measure seconds, and the folders of such as start servers for it."""
+"""Marks tests that measure seconds; folders of this name hold nothing else."""
 _LONGEST_QUIET = "tests/e2e/quiet/test_up.py"
 """Two of them run at a time: this one, and the others beside it."""
 _ORDER = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -42,7 +43,8 @@ def still_running(processes: Iterable[psutil.Process], within: float) -> list[st
         time.sleep(_LOOK_SECONDS)
     left = [(process, command) for process in processes if (command := running(process))]
     for process, _ in left:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     for process in processes:
         if isinstance(process, psutil.Popen):  # ours to take note of
             process.wait(_KILLED_SECONDS)

@@ -101,7 +101,6 @@ class Server:
         for process in started:
             process.terminate()
         still_running(started, within=10)
-        self._process.wait(10)
 
 
 def start_s3(folder: Path) -> Server:
