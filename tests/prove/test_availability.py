@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -50,6 +51,8 @@ class Figures:
 
     requests: int
     failed: int
+    failed_statuses: dict[int, int]
+    """How many of each; 0: no answer, or none that was whole."""
     answered_share: float
     failed_in_restart: int
     p50: float
@@ -84,6 +87,7 @@ class Story:
         return Figures(
             requests=len(self.answers),
             failed=len(failed),
+            failed_statuses=dict(Counter(a.status for a in failed)),
             answered_share=1 - len(failed) / len(self.answers),
             failed_in_restart=sum(begun <= a.due < ended for a in failed),
             p50=quantile(undisturbed, 0.5),
