@@ -14,7 +14,7 @@ import psutil
 from journey import Project, free_port
 from trivet.gateway.state import Home, ReplicaState, State, read_state
 from trivet.settings import load_settings
-from waiting import still_running, wait_for
+from waiting import wait_for, wait_or_kill
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Gateway:
 
         `sockets`: whether the files of sockets may be left; nobody was there to remove them.
         """
-        left = still_running(started, within)
+        left = wait_or_kill(started, within)
         assert not left, left
         for port in (self.port, self.stats_port):
             with socket.socket() as probe:

@@ -27,7 +27,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from waiting import still_running
+from waiting import wait_or_kill
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -202,7 +202,7 @@ class Service:
         started = self._started | set(self.processes())
         if self._process.poll() is None:
             self._process.terminate()
-        left = still_running([self._process, *started], within=30)
+        left = wait_or_kill([self._process, *started], within=30)
         self._process = None
         assert not left, f"still running 30 s after {self.bento} was ended: {left}\n{self.tail()}"
 

@@ -32,11 +32,11 @@ def running(process: psutil.Process) -> str | None:
         return None
 
 
-def still_running(processes: Iterable[psutil.Process], within: float) -> list[str]:
-    """Return those that have not ended by themselves after so many seconds: by id and command.
+def wait_or_kill(processes: Iterable[psutil.Process], within: float) -> list[str]:
+    """Kill those that have not ended by themselves in time; return each one's id and command.
 
-    They are killed. One that has ended counts as such though nobody took note of it: whoever
-    inherits an orphan, in a container, may be in no hurry.
+    One that has ended counts as such though nobody took note of it: whoever inherits an orphan, in a
+    container, may be in no hurry. `within`: seconds.
     """
     processes, deadline = list(processes), time.monotonic() + within
     while any(map(running, processes)) and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from journey import Project
-from waiting import still_running
+from waiting import wait_or_kill
 
 _RECORDER = '''
 """Write down the top-level packages that this process imports, one file a process."""
@@ -56,7 +56,7 @@ class Imports:
 def left_over(project: Project) -> list[str]:
     """Return what still runs of a project after a while, ended now: by its id and command."""
     found = [process for process in psutil.process_iter() if _belongs(process, project)]
-    return still_running(found, within=10)
+    return wait_or_kill(found, within=10)
 
 
 def _belongs(process: psutil.Process, project: Project) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from journey import Project, Service
 from steady import Answer, Steady
-from waiting import still_running, wait_for
+from waiting import wait_for, wait_or_kill
 
 from .conftest import example
 from .registry import MODEL, Registry
@@ -125,7 +125,7 @@ def test_when_the_parent_is_killed_follower_and_workers_end(outage: Outage) -> N
     assert parent is not None
     started = outage.newcomer.processes()
     parent.kill()
-    assert still_running(started, within=10) == []
+    assert wait_or_kill(started, within=10) == []
 
 
 def test_without_the_feature_store_requests_are_refused_until_it_is_back(

@@ -21,7 +21,7 @@ from journey import Project, Service, free_port
 from releases import Releaser
 from steady import Answer, Steady
 from trivet.live import CONTRACT
-from waiting import still_running
+from waiting import wait_or_kill
 
 from .conftest import example
 from .registry import MODEL
@@ -65,7 +65,7 @@ class MlflowServer:
         processes = [self._process, *self._process.children(recursive=True)]
         for one in processes:
             one.terminate()
-        still_running(processes, within=20)
+        wait_or_kill(processes, within=20)
         self._process = None
 
     def _answers(self) -> bool:

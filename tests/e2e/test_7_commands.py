@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from journey import Project
-from waiting import still_running
+from waiting import wait_or_kill
 
 from .registry import MODEL, Registry
 
@@ -47,7 +47,7 @@ def mlflow_ui(project: Project) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        left = still_running(started, within=20)
+        left = wait_or_kill(started, within=20)
     assert not left, log.read_text()
 
 

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from contract.servers import free_port
-from waiting import still_running
+from waiting import wait_or_kill
 
 _SECONDS = 120
 
@@ -51,7 +51,7 @@ def mlflow_server(folder: Path, empty_registry: Path) -> Iterator[str]:
         started = [*process.children(recursive=True), process]
         for each in started:
             each.terminate()
-        left = still_running(started, within=20)
+        left = wait_or_kill(started, within=20)
         assert not left
 
 

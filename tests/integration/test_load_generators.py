@@ -17,7 +17,7 @@ import pytest
 from benchmarks.serving import openloop
 from benchmarks.serving.callers import Callers, post
 from benchmarks.serving.servers import Server, free_port, running
-from waiting import still_running
+from waiting import wait_or_kill
 
 STALL = 0.4
 
@@ -142,7 +142,7 @@ def test_a_server_answers_in_its_turns_alone_and_ends_with_the_run(tmp_path):
         server.resume()
         assert httpx.get(url, timeout=10).status_code == httpx.codes.OK
         server.pause()
-    assert still_running(processes, within=0) == []
+    assert wait_or_kill(processes, within=0) == []
 
 
 def test_a_server_that_does_not_start_says_what_it_logged(tmp_path):

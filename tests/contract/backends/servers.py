@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from contract.servers import free_port
-from waiting import still_running
+from waiting import wait_or_kill
 
 _SECONDS = 90
 _NOT_INHERITED = ("TRIVET_", "MLFLOW_", "AWS_", "COVERAGE_")
@@ -100,7 +100,7 @@ class Server:
             return
         for process in started:
             process.terminate()
-        still_running(started, within=10)
+        wait_or_kill(started, within=10)
 
 
 def start_s3(folder: Path) -> Server:
